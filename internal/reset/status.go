@@ -1,0 +1,48 @@
+package reset
+
+import "time"
+
+// A Submission is a request as a producer makes it, without its password.
+type Submission struct {
+	Tenant         string
+	Source         string // the caller, as its credential names it
+	Address        string // where the caller's connection came from, for the audit
+	IdempotencyKey string // empty: every call is a new request
+	Operation      Operation
+	Account        Account
+	Actor          Actor
+}
+
+// A State is how far a request has come.
+type State string
+
+const (
+	Accepted State = "accepted"  // on disk in the broker
+	PickedUp State = "picked_up" // claimed by a consumer
+	Final    State = "final"     // ended, but for an unconfirmed whose truth may yet be found
+)
+
+// A Status is what is known of a request.
+type Status struct {
+	Ref       Ref
+	Operation Operation
+	State     State
+	Outcome   Outcome // its Code is empty while nothing is known
+	Final     bool    // false: the outcome may still change
+	Accepted  time.Time
+	Finished  time.Time // zero until State is Final
+	Consumer  string    // the replica that claimed or settled it; empty before
+	Timeline  Timeline
+}
+
+// A Timeline says how long after its arrival a request reached each point.
+// What is zero is not known or has not happened; the points on premises are
+// measured with the consumer's clock.
+type Timeline struct {
+	Accepted time.Duration // its record is on the broker's disk
+	Sealed   time.Duration // sealed and signed
+	Stored   time.Duration // the request is on the broker's disk
+	PickedUp time.Duration // a consumer claims it
+	Applied  time.Duration // the directory has answered
+	Answered time.Duration // the outcome has reached this publisher
+}
