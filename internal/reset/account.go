@@ -59,8 +59,9 @@ func NewAccount(kind NameKind, value string) (Account, error) {
 	a := Account{Kind: kind, Value: value}
 	switch kind {
 	case ImmutableID:
-		raw, err := base64.StdEncoding.Strict().DecodeString(value)
-		if err != nil || len(raw) != 16 {
+		raw, err := base64.StdEncoding.DecodeString(value)
+		// Written back, because even a strict decoder skips line feeds.
+		if err != nil || len(raw) != 16 || base64.StdEncoding.EncodeToString(raw) != value {
 			return Account{}, errors.New("must be the base64 form of 16 bytes")
 		}
 		return a, nil

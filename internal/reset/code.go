@@ -134,3 +134,16 @@ func OutcomeOf(err error) (o Outcome, ok bool) {
 	}
 	return Outcome{}, false
 }
+
+// These are what a write to the broker can end in, other than being stored.
+// Every other error of a write means that nothing was stored.
+var (
+	// ErrConflict: somebody else wrote first; nothing of ours was stored.
+	ErrConflict = errors.New("somebody else has written first")
+	// ErrSlotTaken: another request for the account is in the queue.
+	ErrSlotTaken = errors.New("the account's slot is taken")
+	// ErrUnknown: whether it was stored is not known; it may still be.
+	ErrUnknown = errors.New("the broker did not say whether it has stored the message")
+	// ErrUnavailable: the broker cannot be reached; nothing was stored.
+	ErrUnavailable = errors.New("the broker cannot be reached")
+)

@@ -46,3 +46,9 @@ type Timeline struct {
 	Applied  time.Duration // the directory has answered
 	Answered time.Duration // the outcome has reached this publisher
 }
+
+// A Stored is one record as the broker has it: not yet verified.
+type Stored struct {
+	Seq  uint64 // its sequence in RECORDS
+	Data []byte
+}

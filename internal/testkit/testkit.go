@@ -26,7 +26,7 @@ type User struct {
 	UPN            string `json:"upn"`
 	SAMAccountName string `json:"sam_account_name"`
 	ObjectGUID     string `json:"object_guid"`  // 8-4-4-4-12 hex digits
-	ImmutableID    string `json:"immutable_id"` // base64 of the 16 raw bytes of objectGUID
+	ImmutableID    string `json:"immutable_id"` // base64 of mS-DS-ConsistencyGuid if that is set, else of objectGUID
 	SID            string `json:"sid"`
 	Password       string `json:"password"`
 }
