@@ -1,0 +1,80 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"github.com/nats-io/nkeys"
+)
+
+// maxNKey is far above a decorated seed.
+const maxNKey = 4 << 10
+
+// LoadNKey reads the seed of a NATS user.
+func LoadNKey(path string) (nkeys.KeyPair, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, syscall.ELOOP) {
+		return nil, fmt.Errorf("%s: is a link, not a regular file", path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	// The open file is looked at, not the path, which may change meanwhile.
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if mode := info.Mode(); !mode.IsRegular() || mode.Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("%s: mode %04o; it must be a regular file that only its owner can read: use mode 0600", path, mode.Perm())
+	}
+	seed, err := io.ReadAll(io.LimitReader(f, maxNKey))
+	if err != nil {
+		return nil, err
+	}
+	defer clear(seed)
+	key, err := nkeys.ParseDecoratedNKey(seed)
+	if err != nil {
+		return nil, fmt.Errorf("%s: does not hold the seed of a NATS user (SU…)", path)
+	}
+	if public, err := key.PublicKey(); err != nil || !nkeys.IsValidPublicUserKey(public) {
+		return nil, fmt.Errorf("%s: holds a key that is not a NATS user's (SU…)", path)
+	}
+	return key, nil
+}
+
+// MakeNKey makes the seed of a NATS user at path, if there is none, and returns
+// the public half (U…), which the broker's configuration names.
+func MakeNKey(path string) (public string, made bool, err error) {
+	_, err = os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		key, err := nkeys.CreateUser()
+		if err != nil {
+			return "", false, err
+		}
+		seed, err := key.Seed()
+		if err != nil {
+			return "", false, err
+		}
+		defer clear(seed)
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return "", false, err
+		}
+		_, err = f.Write(append(seed, '\n'))
+		if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+			return "", false, err
+		}
+		made = true
+	}
+	key, err := LoadNKey(path)
+	if err != nil {
+		return "", made, err
+	}
+	public, err = key.PublicKey()
+	return public, made, err
+}

@@ -1,0 +1,357 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"writeback/internal/reset"
+)
+
+// Limits of the streams.
+const (
+	recordsKept        = 400 * 24 * time.Hour
+	recordsPerSubject  = 64
+	maxMessage         = 16 << 10
+	ackWait            = 5 * time.Second
+	maxAckPending      = 1024
+	maxWaiting         = 2048            // pull requests: one for each worker of each replica
+	duplicates         = 2 * time.Minute // the broker's default
+	deduplicateRequest = reset.QueueAge  // as long as a request can be repeated, and no longer than it is kept
+)
+
+// streams returns what a tenant's account holds. See nats/README.md for why each
+// setting is as it is.
+func streams(replicas int) []jetstream.StreamConfig {
+	list := []jetstream.StreamConfig{
+		{
+			Name:                 streamRequests,
+			Description:          "requests that wait for a consumer, one slot an account",
+			Subjects:             []string{"req.*"},
+			Retention:            jetstream.WorkQueuePolicy,
+			Storage:              jetstream.FileStorage,
+			Replicas:             replicas,
+			MaxMsgsPerSubject:    1,
+			Discard:              jetstream.DiscardNew,
+			DiscardNewPerSubject: true,
+			MaxAge:               reset.QueueAge,
+			MaxMsgSize:           maxMessage,
+			Duplicates:           deduplicateRequest,
+			DenyPurge:            true,
+		},
+		{
+			Name:                 streamRecords,
+			Description:          "what happened: the chain of signed records of every request",
+			Subjects:             []string{"rec.*.*.*"},
+			Storage:              jetstream.FileStorage,
+			Replicas:             replicas,
+			MaxMsgsPerSubject:    recordsPerSubject,
+			Discard:              jetstream.DiscardNew,
+			DiscardNewPerSubject: true,
+			MaxAge:               recordsKept,
+			MaxMsgSize:           maxMessage,
+			DenyDelete:           true,
+			DenyPurge:            true,
+			RePublish: &jetstream.RePublish{
+				Source:      "rec.*.*.*",
+				Destination: "live.{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}",
+			},
+		},
+		{
+			Name:        streamEvents,
+			Description: "the audit's other records",
+			Subjects:    []string{"evt.>"},
+			Storage:     jetstream.FileStorage,
+			Replicas:    replicas,
+			MaxAge:      recordsKept,
+			MaxMsgSize:  maxMessage,
+			DenyDelete:  true,
+			DenyPurge:   true,
+		},
+		{
+			// In a file, although it is worth nothing after 30 s: a single
+			// server that restarts forgets a stream in memory as a whole.
+			Name:              "KV_" + bucketPresence,
+			Description:       "which consumers are alive, and what to seal for them",
+			Subjects:          []string{presence + ">"},
+			Storage:           jetstream.FileStorage,
+			Replicas:          replicas,
+			MaxMsgsPerSubject: 1,
+			MaxAge:            reset.Presence,
+			MaxMsgSize:        maxMessage,
+			Discard:           jetstream.DiscardNew,
+			DenyDelete:        true,
+			AllowRollup:       true,
+			AllowDirect:       true,
+			// What comes through a service import is not exported to others;
+			// what the stream sends is.
+			RePublish: &jetstream.RePublish{Source: presence + "*", Destination: alive + "{{wildcard(1)}}"},
+		},
+		{
+			Name:              "KV_" + bucketSwitches,
+			Description:       "the tenant's two switches",
+			Subjects:          []string{"$KV." + bucketSwitches + ".>"},
+			Storage:           jetstream.FileStorage,
+			Replicas:          replicas,
+			MaxMsgsPerSubject: 8,
+			MaxMsgSize:        maxMessage,
+			Discard:           jetstream.DiscardNew,
+			DenyDelete:        true,
+			AllowRollup:       true,
+			AllowDirect:       true,
+		},
+	}
+	for i := range list {
+		// The broker writes "no limit" as -1, and so must we, to compare.
+		s := &list[i]
+		for _, limit := range []*int64{&s.MaxMsgs, &s.MaxBytes, &s.MaxMsgsPerSubject} {
+			if *limit == 0 {
+				*limit = -1
+			}
+		}
+		s.MaxConsumers = -1
+		if s.Duplicates == 0 {
+			s.Duplicates = duplicates
+			if s.MaxAge > 0 {
+				s.Duplicates = min(duplicates, s.MaxAge)
+			}
+		}
+	}
+	return list
+}
+
+// workers is the durable consumer that all replicas share.
+func workers(replicas int) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Durable:       consumerName,
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		AckWait:       ackWait,
+		MaxDeliver:    -1, // a request that used up its deliveries would block its slot
+		MaxAckPending: maxAckPending,
+		MaxWaiting:    maxWaiting,
+		Replicas:      replicas,
+	}
+}
+
+// Provision creates or updates the streams of the account that c belongs to, and
+// calls say with one line for each of them: what it changed, or that nothing
+// was to be changed.
+func (c *Conn) Provision(ctx context.Context, replicas int, say func(string)) error {
+	for _, want := range streams(replicas) {
+		live, err := c.js.Stream(ctx, want.Name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			if _, err := c.js.CreateStream(ctx, want); err != nil {
+				return fmt.Errorf("creating stream %s: %w", want.Name, err)
+			}
+			say("stream " + want.Name + ": created")
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("looking at stream %s: %w", want.Name, err)
+		}
+		err = update("stream "+want.Name, want, live.CachedInfo().Config, say, func() (any, error) {
+			s, err := c.js.UpdateStream(ctx, want)
+			if err != nil {
+				return nil, err
+			}
+			return s.CachedInfo().Config, nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	want := workers(replicas)
+	live, err := c.js.Consumer(ctx, streamRequests, consumerName)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		if _, err := c.js.CreateConsumer(ctx, streamRequests, want); err != nil {
+			return fmt.Errorf("creating consumer %s: %w", consumerName, err)
+		}
+		say("consumer " + consumerName + ": created")
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("looking at consumer %s: %w", consumerName, err)
+	}
+	return update("consumer "+consumerName, want, live.CachedInfo().Config, say, func() (any, error) {
+		con, err := c.js.UpdateConsumer(ctx, streamRequests, want)
+		if err != nil {
+			return nil, err
+		}
+		return con.CachedInfo().Config, nil
+	})
+}
+
+// update calls apply if live is not as wanted, and makes sure that it is then.
+func update(what string, want, live any, say func(string), apply func() (any, error)) error {
+	diff, err := drift(want, live)
+	if err != nil {
+		return err
+	}
+	if len(diff) == 0 {
+		say(what + ": nothing to change")
+		return nil
+	}
+	now, err := apply()
+	if err != nil {
+		return fmt.Errorf("updating %s (%v): %w", what, diff, err)
+	}
+	if left, err := drift(want, now); err != nil || len(left) != 0 {
+		return fmt.Errorf("updating %s: the broker has not taken over %v", what, left)
+	}
+	for _, d := range diff {
+		say(what + ": changed " + d)
+	}
+	return nil
+}
+
+// unwanted are settings that nothing of ours may have unless it asks for them:
+// each takes back a promise. See nats/README.md.
+var unwanted = []string{
+	"persist_mode", "no_ack", "sealed", "mirror", "sources", "republish", "subject_transform",
+	"allow_msg_ttl", "subject_delete_marker_ttl", "allow_rollup_hdrs", "allow_msg_counter", "allow_msg_schedules",
+	"filter_subject", "filter_subjects", "headers_only", "backoff",
+}
+
+// drift says how live differs from what is wanted, setting by setting. Settings
+// that a broker adds by itself do not count, but for the unwanted ones.
+func drift(want, live any) ([]string, error) {
+	w, err := settings(want)
+	if err != nil {
+		return nil, err
+	}
+	l, err := settings(live)
+	if err != nil {
+		return nil, err
+	}
+	var diff []string
+	for _, key := range slices.Sorted(maps.Keys(w)) {
+		if !reflect.DeepEqual(w[key], l[key]) {
+			diff = append(diff, fmt.Sprintf("%s from %s to %s", key, show(key, l[key]), show(key, w[key])))
+		}
+	}
+	for _, key := range unwanted {
+		_, wanted := w[key]
+		if v, ok := l[key]; ok && !wanted && v != false && v != "default" {
+			diff = append(diff, fmt.Sprintf("%s from %s to none", key, show(key, v)))
+		}
+	}
+	return diff, nil
+}
+
+// show returns the value of a setting as an operator reads it: JetStream gives
+// times in nanoseconds.
+func show(key string, v any) string {
+	if v == nil {
+		return "none"
+	}
+	if n, ok := v.(float64); ok {
+		switch key {
+		case "max_age", "duplicate_window", "ack_wait":
+			return time.Duration(n).String()
+		}
+		return strconv.FormatFloat(n, 'f', -1, 64)
+	}
+	return fmt.Sprint(v)
+}
+
+func settings(config any) (map[string]any, error) {
+	b, err := json.Marshal(config)
+	if err != nil {
+		return nil, err
+	}
+	m := make(map[string]any)
+	err = json.Unmarshal(b, &m)
+	delete(m, "metadata") // the broker adds its own
+	return m, err
+}
+
+// CheckStreams returns an error if the tenant's two streams in the path of a
+// request are not as [Conn.Provision] makes them.
+func (t *Tenant) CheckStreams(ctx context.Context) error {
+	for _, want := range streams(1)[:2] {
+		var resp struct {
+			Error  *apiError              `json:"error"`
+			Config jetstream.StreamConfig `json:"config"`
+		}
+		if err := t.api(ctx, "STREAM.INFO."+want.Name, nil, &resp); err != nil {
+			return err
+		}
+		if resp.Error != nil {
+			return fmt.Errorf("stream %s: %w; run `publisher streams`", want.Name, resp.Error)
+		}
+		want.Replicas = resp.Config.Replicas
+		diff, err := drift(want, resp.Config)
+		if err != nil {
+			return err
+		}
+		if len(diff) != 0 {
+			return fmt.Errorf("stream %s: must be changed: %v; run `publisher streams`", want.Name, diff)
+		}
+	}
+	return nil
+}
+
+// quiet is how long no further server may have answered for all to have.
+const quiet = 500 * time.Millisecond
+
+// CheckDurable returns an error unless every server that answers syncs each
+// write to its disk before it acknowledges it. c must be in the system account.
+func (c *Conn) CheckDurable(ctx context.Context) error {
+	inbox := c.nc.NewRespInbox()
+	sub, err := c.nc.SubscribeSync(inbox)
+	if err != nil {
+		return fmt.Errorf("asking the servers for their settings: %w", err)
+	}
+	defer sub.Unsubscribe()
+	if err := c.nc.PublishRequest("$SYS.REQ.SERVER.PING.VARZ", inbox, nil); err != nil {
+		return fmt.Errorf("asking the servers for their settings: %w", err)
+	}
+	reply, err := sub.NextMsgWithContext(ctx)
+	for answered := false; ; answered = true {
+		if answered && errors.Is(err, nats.ErrTimeout) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("asking the servers for their settings: %w", err)
+		}
+		if err := durable(reply.Data); err != nil {
+			return err
+		}
+		reply, err = sub.NextMsg(quiet)
+	}
+}
+
+// durable judges what one server says of itself.
+func durable(varz []byte) error {
+	var resp struct {
+		Server struct {
+			Name string `json:"name"`
+		} `json:"server"`
+		Data struct {
+			JetStream struct {
+				Config *struct {
+					SyncAlways bool `json:"sync_always"`
+				} `json:"config"`
+			} `json:"jetstream"`
+		} `json:"data"`
+	}
+	if err := json.Unmarshal(varz, &resp); err != nil {
+		return fmt.Errorf("reading a server's settings: %w", err)
+	}
+	switch cfg := resp.Data.JetStream.Config; {
+	case cfg == nil:
+		return fmt.Errorf("server %s: has no JetStream", resp.Server.Name)
+	case !cfg.SyncAlways:
+		return fmt.Errorf("server %s: jetstream.sync_interval is not \"always\": a power failure would lose what it has acknowledged", resp.Server.Name)
+	}
+	return nil
+}
