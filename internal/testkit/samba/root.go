@@ -1,0 +1,210 @@
+package samba
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+)
+
+// packages are what a domain controller and samba-tool need, without what
+// Debian recommends besides (326 MB instead of 600).
+const packages = "samba-ad-dc,samba-ad-provision,winbind"
+
+// suite has the Samba that is wanted in its backports.
+const suite = "trixie"
+
+// rootFS returns the root file system that Samba runs in, and makes it when
+// this machine has none yet.
+func rootFS(ctx context.Context, log io.Writer) (string, error) {
+	if os.Geteuid() != 0 {
+		return "", errors.New("a Samba domain needs root: it mounts, binds port 636 and changes user ids")
+	}
+	return cached(ctx, "root-"+key(suite, packages, isolate), func(tmp string) error {
+		if _, err := exec.LookPath("apt-get"); err != nil {
+			return errors.New("no apt-get on this machine: the Samba domain is made from Debian packages, so it needs Debian; elsewhere use compose.yaml")
+		}
+		defer slow(log, "making the root file system of Samba, about a minute, once")()
+		list, err := archives(ctx)
+		if err != nil {
+			return err
+		}
+		if _, err := exec.LookPath("mmdebstrap"); err != nil {
+			if err := install(ctx, "mmdebstrap"); err != nil {
+				return err
+			}
+		}
+		var failed error
+		for _, archive := range list {
+			err := debootstrap(ctx, tmp, archive)
+			if err == nil {
+				return nil
+			}
+			failed = errors.Join(failed, fmt.Errorf("making a root file system from %s: %w", archive, err))
+		}
+		return failed
+	})
+}
+
+// debootstrap makes a root file system in dir and checks the Samba in it.
+func debootstrap(ctx context.Context, dir, archive string) error {
+	if err := empty(dir); err != nil {
+		return err
+	}
+	// mmdebstrap wants a /proc that shows its own processes.
+	_, err := run(ctx, "sh", "-c", `mount -t proc proc /proc && "$@"; exit`, "sh",
+		"mmdebstrap", "--variant=minbase",
+		"--aptopt=APT::Install-Recommends \"false\"",
+		"--aptopt=APT::Default-Release \""+suite+"-backports\"",
+		"--include="+packages, suite, dir,
+		"deb "+archive+" "+suite+" main",
+		"deb "+archive+" "+suite+"-backports main")
+	if err != nil {
+		return err
+	}
+	for _, d := range []string{"var/log/samba", "var/lib/samba", "var/cache/samba"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			return err
+		}
+	}
+	out, err := run(ctx, "chroot", dir, "samba", "--version")
+	if err != nil {
+		return err
+	}
+	return checkVersion(out)
+}
+
+// checkVersion refuses a Samba older than 4.24, the first that knows the
+// policy-hints control (MS-ADTS 3.1.1.3.4.1.27).
+func checkVersion(out string) error {
+	var major, minor int
+	if _, err := fmt.Sscanf(out, "Version %d.%d", &major, &minor); err != nil {
+		return fmt.Errorf("reading the version of Samba from %q: %w", out, err)
+	}
+	if major < 4 || major == 4 && minor < 24 {
+		return fmt.Errorf("this is Samba %d.%d, which does not know the policy-hints control: 4.24 or newer is needed", major, minor)
+	}
+	return nil
+}
+
+// archives lists the Debian archives that this machine's own apt uses.
+func archives(ctx context.Context) ([]string, error) {
+	for _, update := range []bool{false, true} {
+		if update { // a machine that never did knows no origins
+			if out, err := exec.CommandContext(ctx, "apt-get", "update", "-qq").CombinedOutput(); err != nil {
+				return nil, fmt.Errorf("updating apt's lists: %w: %s", err, out)
+			}
+		}
+		out, err := exec.CommandContext(ctx, "apt-get", "indextargets",
+			"--format", "$(ORIGIN)|$(LABEL)|$(REPO_URI)", "Created-By: Packages").Output()
+		if err != nil {
+			return nil, fmt.Errorf("asking apt for its archives: %w", err)
+		}
+		if list := parseArchives(string(out)); len(list) > 0 {
+			return list, nil
+		}
+	}
+	return nil, errors.New("apt on this machine uses no Debian archive (Origin and Label Debian): add one, or use compose.yaml")
+}
+
+// parseArchives picks Debian itself, not its security archive and not third
+// parties, from lines of origin|label|address.
+func parseArchives(targets string) []string {
+	var list []string
+	for line := range strings.Lines(targets) {
+		f := strings.Split(strings.TrimSpace(line), "|")
+		if len(f) == 3 && f[0] == "Debian" && f[1] == "Debian" && !slices.Contains(list, f[2]) {
+			list = append(list, f[2])
+		}
+	}
+	return list
+}
+
+func install(ctx context.Context, pkg string) error {
+	for _, args := range [][]string{
+		{"update", "-qq"},
+		{"install", "-qq", "-y", "--no-install-recommends", pkg},
+	} {
+		if out, err := exec.CommandContext(ctx, "apt-get", args...).CombinedOutput(); err != nil {
+			return fmt.Errorf("installing %s, which makes Samba's root file system: apt-get %s: %w: %s", pkg, args[0], err, out)
+		}
+	}
+	return nil
+}
+
+// cached returns the folder called name in this machine's cache. If it is not
+// there, make fills it first; a make that fails or dies leaves nothing, and
+// of several processes one makes it while the others wait.
+func cached(ctx context.Context, name string, make func(tmp string) error) (string, error) {
+	cache, err := cacheDir()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(cache, name)
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return "", err
+	}
+	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close() // and so unlocks
+	// Without blocking, so that ctx is heard.
+	err = backoff.Retry(func() error { return syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) },
+		backoff.WithContext(backoff.NewConstantBackOff(100*time.Millisecond), ctx))
+	if err != nil {
+		return "", fmt.Errorf("waiting for %s: %w", lock.Name(), err)
+	}
+	if _, err := os.Stat(path); err == nil {
+		return path, nil // another process has made it meanwhile
+	}
+	tmp := path + ".tmp"
+	if err := empty(tmp); err != nil {
+		return "", err
+	}
+	if err := make(tmp); err != nil {
+		return "", errors.Join(err, os.RemoveAll(tmp))
+	}
+	return path, os.Rename(tmp, path)
+}
+
+// empty makes dir an empty directory, whatever it held.
+func empty(dir string) error {
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	return os.MkdirAll(dir, 0o755)
+}
+
+func cacheDir() (string, error) {
+	dir, err := os.UserCacheDir()
+	if err != nil { // no HOME, as in some CI
+		u, err := user.Current()
+		if err != nil {
+			return "", fmt.Errorf("looking for a cache folder: %w", err)
+		}
+		dir = filepath.Join(u.HomeDir, ".cache")
+	}
+	return filepath.Join(dir, "writeback"), nil
+}
+
+// key names a thing in the cache after what it was made from.
+func key(parts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	return hex.EncodeToString(sum[:6])
+}
