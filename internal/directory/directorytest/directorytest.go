@@ -1,0 +1,251 @@
+// Package directorytest is the conformance suite of package directory: what
+// must be true on every directory that tests use, the fake and the real one,
+// so that each keeps the other honest.
+package directorytest
+
+import (
+	"encoding/base64"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/rs/zerolog"
+
+	"writeback/internal/directory"
+	"writeback/internal/reset"
+	"writeback/internal/secret"
+	"writeback/internal/testkit"
+)
+
+// A Fixture is a domain whose policy is that of a new one: seven characters,
+// complexity, a history, but no minimum age.
+type Fixture struct {
+	Config directory.Config
+
+	// NewUser adds a user with a password that meets the policy.
+	NewUser func(t testing.TB, spec User) testkit.User
+	// Bind returns nil if password opens the account with this name.
+	Bind func(dn, password string) error
+}
+
+// A User says what user a test needs.
+type User struct {
+	ConsistencyGUID []byte // none by default
+	Outside         bool   // of what the service account may reset
+}
+
+// suite is one run on one directory.
+type suite struct {
+	Fixture
+	client *directory.Client
+}
+
+// Run runs the suite.
+func Run(t *testing.T, f Fixture) {
+	client, err := directory.New(f.Config, zerolog.New(zerolog.NewTestWriter(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	s := &suite{f, client}
+	t.Run("Check", func(t *testing.T) {
+		if err := client.Check(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("Names", s.names)
+	t.Run("Unknown", s.unknown)
+	t.Run("Ambiguous", s.ambiguous)
+	t.Run("Metacharacters", s.metacharacters)
+	t.Run("Refused", s.refused)
+	t.Run("History", s.history)
+	t.Run("NotPermitted", s.notPermitted)
+	t.Run("Gone", s.gone)
+	t.Run("Unicode", s.unicode)
+	t.Run("NoPassword", s.noPassword)
+}
+
+func (s *suite) names(t *testing.T) {
+	for _, u := range []struct {
+		name string
+		user testkit.User
+	}{
+		{"without ConsistencyGuid", s.NewUser(t, User{})},
+		{"with ConsistencyGuid", s.NewUser(t, User{ConsistencyGUID: randomGUID()})},
+	} {
+		for _, kind := range reset.NameKinds() {
+			t.Run(u.name+" by "+kind.String(), func(t *testing.T) {
+				session := s.begin(t)
+				e, err := session.Find(t.Context(), account(t, kind, name(u.user, kind)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := reset.FormatGUID(e.GUID); got != u.user.ObjectGUID || !strings.EqualFold(e.DN, u.user.DN) {
+					t.Errorf("found %s %s, want %s %s", got, e.DN, u.user.ObjectGUID, u.user.DN)
+				}
+				if e.Witness.DC == "" || e.Witness.USNChanged == 0 || e.Witness.PwdLastSet == 0 {
+					t.Errorf("the witness is %+v, want all of it", e.Witness)
+				}
+				password := newPassword()
+				if err := session.SetPassword(t.Context(), e, secret.New([]byte(password))); err != nil {
+					t.Fatal(err)
+				}
+				s.opens(t, u.user, password)
+				after, err := session.Find(t.Context(), account(t, kind, name(u.user, kind)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if after.Witness.USNChanged <= e.Witness.USNChanged || after.Witness.PwdLastSet <= e.Witness.PwdLastSet {
+					t.Errorf("the witness went from %+v to %+v, want both later", e.Witness, after.Witness)
+				}
+			})
+		}
+	}
+	u := s.NewUser(t, User{})
+	for _, kind := range []reset.NameKind{reset.UPN, reset.SAMAccountName, reset.ObjectGUID} {
+		if e := s.find(t, kind, strings.ToUpper(name(u, kind))); reset.FormatGUID(e.GUID) != u.ObjectGUID {
+			t.Errorf("%s in upper case finds %s", kind, e.DN)
+		}
+	}
+}
+
+func (s *suite) unknown(t *testing.T) {
+	guid := [16]byte(randomGUID())
+	for kind, value := range map[reset.NameKind]string{
+		reset.ImmutableID:    base64.StdEncoding.EncodeToString(guid[:]),
+		reset.ObjectGUID:     reset.FormatGUID(guid),
+		reset.UPN:            "nobody@corp.example.com",
+		reset.SAMAccountName: "nobody",
+		reset.SID:            "S-1-5-21-1-2-3-4567",
+	} {
+		session := s.begin(t)
+		_, err := session.Find(t.Context(), account(t, kind, value))
+		wantCode(t, err, reset.AccountNotFound)
+		session.End()
+	}
+}
+
+func (s *suite) ambiguous(t *testing.T) {
+	shared := randomGUID()
+	victim := s.NewUser(t, User{})
+	guid := account(t, reset.ObjectGUID, victim.ObjectGUID).Binary()
+	anchored := s.NewUser(t, User{ConsistencyGUID: randomGUID()})
+	s.NewUser(t, User{ConsistencyGUID: shared})
+	s.NewUser(t, User{ConsistencyGUID: shared})
+	s.NewUser(t, User{ConsistencyGUID: guid})
+	for _, tt := range []struct {
+		name string
+		id   []byte
+	}{
+		{"one ConsistencyGuid twice", shared},
+		{"a ConsistencyGuid that is another's objectGUID", guid},
+		{"the objectGUID of an account with another ConsistencyGuid", account(t, reset.ObjectGUID, anchored.ObjectGUID).Binary()},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			session := s.begin(t)
+			_, err := session.Find(t.Context(), account(t, reset.ImmutableID, base64.StdEncoding.EncodeToString(tt.id)))
+			wantCode(t, err, reset.AccountAmbiguous)
+		})
+	}
+}
+
+func (s *suite) metacharacters(t *testing.T) {
+	u := s.NewUser(t, User{})
+	for _, value := range []string{
+		"*", u.SAMAccountName[:3] + "*", ")(objectClass=*", "x)(|(objectClass=*)", `\2a`, `a\`, "(", "&",
+		u.SAMAccountName + ")(cn=*", "Ü*", strings.Repeat("*", 200),
+	} {
+		for _, kind := range []reset.NameKind{reset.UPN, reset.SAMAccountName} {
+			session := s.begin(t)
+			_, err := session.Find(t.Context(), account(t, kind, value))
+			wantCode(t, err, reset.AccountNotFound)
+			session.End()
+		}
+	}
+}
+
+func (s *suite) refused(t *testing.T) {
+	for name, password := range map[string]string{"too short": "Aa1-", "too simple": "alllowercaseletters"} {
+		t.Run(name, func(t *testing.T) {
+			u := s.NewUser(t, User{})
+			before := s.find(t, reset.UPN, u.UPN).Witness
+			o := wantCode(t, s.set(t, u, password), reset.PasswordRefused)
+			if len(o.Details.Candidates) != 5 {
+				t.Errorf("candidates are %q, want all five", o.Details.Candidates)
+			}
+			// Before the bind: an account's first one moves uSNChanged.
+			if after := s.find(t, reset.UPN, u.UPN).Witness; after != before {
+				t.Errorf("the witness went from %+v to %+v, want it unchanged", before, after)
+			}
+			s.opens(t, u, u.Password)
+		})
+	}
+}
+
+func (s *suite) history(t *testing.T) {
+	u := s.NewUser(t, User{})
+	first, second := newPassword(), newPassword()
+	if err := s.set(t, u, first); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, s.set(t, u, first), reset.PasswordRefused)
+	if err := s.set(t, u, second); err != nil {
+		t.Fatalf("a second new password: %v", err)
+	}
+	wantCode(t, s.set(t, u, first), reset.PasswordRefused)
+	s.opens(t, u, second)
+	if s.Bind(u.DN, first) == nil {
+		t.Error("the password before opens the account too")
+	}
+}
+
+func (s *suite) notPermitted(t *testing.T) {
+	u := s.NewUser(t, User{Outside: true})
+	o := wantCode(t, s.set(t, u, newPassword()), reset.NotPermitted)
+	if o.Details.Right != "Reset Password" {
+		t.Errorf("the right is %q", o.Details.Right)
+	}
+	s.opens(t, u, u.Password)
+}
+
+func (s *suite) gone(t *testing.T) {
+	session := s.begin(t)
+	err := session.SetPassword(t.Context(), reset.Entry{GUID: [16]byte(randomGUID())}, secret.New([]byte(newPassword())))
+	wantCode(t, err, reset.AccountNotFound)
+}
+
+func (s *suite) unicode(t *testing.T) {
+	u := s.NewUser(t, User{})
+	for name, password := range map[string]string{
+		"umlauts":        "Grüße-Äpfel1",
+		"surrogate pair": "Aa1-\U0001F511\U0001F600",
+		"quotes":         `Aa1"quoted"x`,
+		"spaces":         " Aa1 with spaces ",
+		"longest":        "Aa1-" + strings.Repeat("x", secret.MaxUnits-4),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := s.set(t, u, password); err != nil {
+				t.Fatal(err)
+			}
+			s.opens(t, u, password)
+		})
+	}
+}
+
+// noPassword never reaches a directory, which might take "" from a privileged
+// caller.
+func (s *suite) noPassword(t *testing.T) {
+	u := s.NewUser(t, User{})
+	for _, password := range []string{"", "\xff", strings.Repeat("x", secret.MaxUnits+1)} {
+		o := wantCode(t, s.set(t, u, password), reset.Invalid)
+		if o.Details.Field != "password" {
+			t.Errorf("the field is %q", o.Details.Field)
+		}
+	}
+	session := s.begin(t)
+	_, err := session.Find(t.Context(), reset.Account{})
+	wantCode(t, err, reset.Invalid)
+	if errors.Is(err, reset.ErrDirectoryUnavailable) {
+		t.Error("no account is no reason to hand the request back")
+	}
+}
