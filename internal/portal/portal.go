@@ -1,0 +1,193 @@
+// Package portal is where requests come in over HTTP and outcomes go out as
+// sentences: it authenticates the caller, checks what is asked for, hands it
+// to a [Publisher] and says what became of it. It shares only words and
+// secrets with what is behind that interface.
+//
+// Every answer is JSON, every error a problem document (RFC 9457) whose code
+// is from a closed set and whose sentence is fixed. A password goes from the
+// request's body into one buffer; no log, metric, error or answer has it.
+//
+// It does not promise that a password is nowhere else in memory: net/http and
+// TLS have buffers of their own. Time-outs of connections, TLS and limits of
+// rate are not here either: the server that the handler runs in sets them, and
+// its WriteTimeout must be longer than [MaxDuration].
+package portal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"path"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"writeback/internal/obs"
+	"writeback/internal/reset"
+	"writeback/internal/secret"
+)
+
+// A Publisher takes requests to the directory and says what became of them.
+type Publisher interface {
+	// Submit makes the request durable and waits up to wait for its
+	// outcome. It takes over password and wipes it. Its error is a
+	// *reset.Refusal when nothing was recorded and nothing will be done.
+	Submit(ctx context.Context, s reset.Submission, password secret.Value, wait time.Duration) (reset.Status, error)
+
+	// Status returns what is known of a request of tenant; a *reset.Refusal
+	// with reset.UnknownRequest if there is none.
+	Status(ctx context.Context, tenant string, ref reset.Ref) (reset.Status, error)
+}
+
+// A Config is what a portal needs; all of it must be given.
+type Config struct {
+	Publisher Publisher
+	Tokens    *Tokens
+	Log       zerolog.Logger        // one event a request, at info
+	Metrics   prometheus.Registerer // for writeback_portal_…
+}
+
+// MaxDuration is how long a request may take once its body was read: the
+// longest wait, and what Submit may need before and after it.
+const MaxDuration = maxWait + margin
+
+const (
+	resetsPath   = "/v1/resets"
+	requestsPath = "/v1/requests/"
+)
+
+type api struct {
+	Config
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+}
+
+// A handler answers one route. What it learns of the request it notes in the
+// event, so that it is logged whatever comes after.
+type handler func(r *http.Request, ev *event) (*answer, error)
+
+// New returns the handler of the API.
+func New(cfg Config) (http.Handler, error) {
+	if cfg.Publisher == nil || cfg.Tokens == nil || cfg.Metrics == nil {
+		return nil, errors.New("portal: needs a publisher, tokens and metrics")
+	}
+	a := &api{
+		Config: cfg,
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "writeback_portal_requests_total",
+			Help: "Requests to the API, by route and HTTP status.",
+		}, []string{"route", "status"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "writeback_portal_request_seconds",
+			Help:    "How long requests to the API took, waiting for outcomes included, by route.",
+			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 15, 30, 60},
+		}, []string{"route"}),
+	}
+	for _, c := range []prometheus.Collector{a.requests, a.seconds} {
+		if err := cfg.Metrics.Register(c); err != nil {
+			return nil, fmt.Errorf("portal: registering metrics: %w", err)
+		}
+	}
+
+	mux := http.NewServeMux()
+	for _, r := range []struct {
+		method, allow, path string
+		handle              handler
+	}{
+		{"POST", "POST", resetsPath, a.postReset},
+		{"GET", "GET, HEAD", requestsPath + "{id}", a.getRequest},
+	} {
+		mux.Handle(r.method+" "+r.path, a.serve(r.path, r.handle))
+		mux.Handle(r.path, a.serve(r.path, refuse(http.StatusMethodNotAllowed, r.allow)))
+	}
+	unknown := a.serve("none", refuse(http.StatusNotFound, ""))
+	mux.Handle("/", unknown)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if path.Clean(r.URL.Path) != r.URL.Path || r.URL.Path[0] != '/' {
+			unknown.ServeHTTP(w, r) // the mux would redirect it, in HTML
+			return
+		}
+		mux.ServeHTTP(w, r)
+	}), nil
+}
+
+func refuse(status int, allow string) handler {
+	return func(*http.Request, *event) (*answer, error) { return nil, &routeError{status, allow} }
+}
+
+// serve makes an HTTP handler of h. route is a label: from a closed set.
+func (a *api) serve(route string, h handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ev := &event{route: route, start: time.Now()}
+		defer a.finish(ev)
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+
+		ans, err := a.call(h, r, ev)
+		if err != nil {
+			ev.err = err
+			ans = failed(err)
+		}
+		ev.status = ans.status
+		ans.write(w)
+	})
+}
+
+// errPanic is the error of a handler that panicked.
+var errPanic = errors.New("panic in a handler")
+
+// call runs h. The value of a panic may hold input, so it is dropped; the
+// stack has addresses only.
+func (a *api) call(h handler, r *http.Request, ev *event) (ans *answer, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			ans, err, ev.stack = nil, errPanic, debug.Stack()
+		}
+	}()
+	return h(r, ev)
+}
+
+// An event is what is logged of a request: no bodies, queries or tokens, and
+// nothing of a path but what was found to be a request's name.
+type event struct {
+	route   string
+	status  int
+	start   time.Time
+	request string // as in [reset.Ref]
+	token   string // its id
+	tenant  string
+	source  string
+	code    string
+	err     error
+	stack   []byte
+}
+
+// finish writes the event and counts the request.
+func (a *api) finish(ev *event) {
+	took := time.Since(ev.start)
+	a.requests.WithLabelValues(ev.route, strconv.Itoa(ev.status)).Inc()
+	a.seconds.WithLabelValues(ev.route).Observe(took.Seconds())
+
+	var field string
+	var cause error
+	if r := (*reset.Refusal)(nil); errors.As(ev.err, &r) {
+		ev.code, field, cause = string(r.Code), r.Field, r.Err
+	} else if r := (*routeError)(nil); !errors.As(ev.err, &r) {
+		cause = ev.err
+	}
+	line := a.Log.Info().Str(obs.Route, ev.route).Int(obs.Status, ev.status).Dur(obs.Took, took)
+	for _, f := range []struct{ name, value string }{
+		{obs.Code, ev.code}, {obs.Field, field}, {obs.Request, ev.request}, {obs.Tenant, ev.tenant},
+		{obs.Source, ev.source}, {obs.Token, ev.token}, {obs.Stack, string(ev.stack)},
+	} {
+		if f.value != "" {
+			line = line.Str(f.name, f.value)
+		}
+	}
+	line.AnErr(obs.Cause, cause).Msg("request answered")
+}

@@ -1,0 +1,275 @@
+package portal
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	"writeback/internal/portal/strictjson"
+	"writeback/internal/reset"
+	"writeback/internal/secret"
+)
+
+// MaxTokenAge is how far ahead a token's end may be when it is made.
+const MaxTokenAge = 366 * 24 * time.Hour
+
+// maxSource is the longest name of a source, in bytes.
+const maxSource = 64
+
+// A Grant is what a token allows its holder.
+type Grant struct {
+	Tenant     string // as in [reset.ValidName]
+	Source     string // who holds it, for audit and log: 1 to 64 printable ASCII characters
+	Operations []reset.Operation
+	ActorKinds []reset.ActorKind // empty is [reset.Admin] alone
+	Names      []reset.NameKind  // how accounts may be named
+	NotAfter   time.Time         // the token is dead from then on
+}
+
+// An Entry is one line of a tokens file. It does not hold the token.
+type Entry struct {
+	ID   string // names the token without being one: 8 hexadecimal digits
+	Hash [sha256.Size]byte
+	Made time.Time
+	Grant
+}
+
+// NewToken makes a token: "wbk_" and 43 characters, the base64url form of 32
+// random bytes. It exists nowhere else; show it once.
+func NewToken(g Grant, now time.Time) (secret.Value, Entry, error) {
+	var random [32]byte
+	rand.Read(random[:])
+	defer clear(random[:])
+	text := base64.RawURLEncoding.AppendEncode([]byte(tokenPrefix), random[:])
+
+	var id [4]byte
+	rand.Read(id[:])
+	if len(g.ActorKinds) == 0 {
+		g.ActorKinds = []reset.ActorKind{reset.Admin}
+	}
+	g.NotAfter = g.NotAfter.UTC().Truncate(time.Second)
+	e := Entry{ID: hex.EncodeToString(id[:]), Hash: sha256.Sum256(text), Made: now.UTC().Truncate(time.Second), Grant: g}
+	if err := e.check(); err != nil {
+		clear(text)
+		return secret.Value{}, Entry{}, fmt.Errorf("making a token: %w", err)
+	}
+	return secret.New(text), e, nil
+}
+
+// check refuses what no token may be.
+func (e Entry) check() error {
+	if err := reset.ValidName(e.Tenant); err != nil {
+		return fmt.Errorf("tenant: %w", err)
+	}
+	if !printable(e.Source, maxSource) {
+		return fmt.Errorf("source: must have 1 to %d printable ASCII characters", maxSource)
+	}
+	if len(e.Operations) == 0 || len(e.ActorKinds) == 0 || len(e.Names) == 0 {
+		return errors.New("operations, actor_kinds and names: must not be empty")
+	}
+	if !e.NotAfter.After(e.Made) || e.NotAfter.After(e.Made.Add(MaxTokenAge)) {
+		return fmt.Errorf("not_after: must be at most %d days after made (%s): %s", MaxTokenAge/(24*time.Hour),
+			e.Made.Format(time.RFC3339), e.NotAfter.Format(time.RFC3339))
+	}
+	return nil
+}
+
+// line is the JSON form of an Entry.
+type line struct {
+	ID         string   `json:"id"`
+	SHA256     string   `json:"sha256"`
+	Tenant     string   `json:"tenant"`
+	Source     string   `json:"source"`
+	Operations []string `json:"operations"`
+	ActorKinds []string `json:"actor_kinds"`
+	Names      []string `json:"names"`
+	NotAfter   string   `json:"not_after"`
+	Made       string   `json:"made"`
+}
+
+func (e Entry) line() ([]byte, error) {
+	b, err := json.Marshal(line{
+		ID: e.ID, SHA256: hex.EncodeToString(e.Hash[:]), Tenant: e.Tenant, Source: e.Source,
+		Operations: names(e.Operations), ActorKinds: names(e.ActorKinds), Names: names(e.Names),
+		NotAfter: e.NotAfter.Format(time.RFC3339), Made: e.Made.Format(time.RFC3339),
+	})
+	return append(b, '\n'), err
+}
+
+func parseLine(b []byte) (Entry, error) {
+	var l line
+	text := func(dst *string) strictjson.Shape { return strictjson.Text(func(s string) { *dst = s }) }
+	list := func(dst *[]string) strictjson.Shape {
+		return strictjson.List(16, strictjson.Text(func(s string) { *dst = append(*dst, s) }))
+	}
+	err := strictjson.Decode(b, strictjson.Object(strictjson.Fields{
+		"id": text(&l.ID), "sha256": text(&l.SHA256), "tenant": text(&l.Tenant), "source": text(&l.Source),
+		"operations": list(&l.Operations), "actor_kinds": list(&l.ActorKinds), "names": list(&l.Names),
+		"not_after": text(&l.NotAfter), "made": text(&l.Made),
+	}))
+	if err != nil {
+		return Entry{}, err
+	}
+	e := Entry{ID: l.ID, Grant: Grant{Tenant: l.Tenant, Source: l.Source}}
+	if id, err := hex.DecodeString(l.ID); err != nil || len(id) != 4 {
+		return Entry{}, errors.New("id: must be 8 hexadecimal digits")
+	}
+	hash, err := hex.DecodeString(l.SHA256)
+	if err != nil || len(hash) != sha256.Size {
+		return Entry{}, fmt.Errorf("sha256: must be %d hexadecimal digits", 2*sha256.Size)
+	}
+	copy(e.Hash[:], hash)
+	if e.Operations, err = parseAll(l.Operations, reset.ParseOperation); err != nil {
+		return Entry{}, fmt.Errorf("operations: %w", err)
+	}
+	if e.ActorKinds, err = parseAll(l.ActorKinds, reset.ParseActorKind); err != nil {
+		return Entry{}, fmt.Errorf("actor_kinds: %w", err)
+	}
+	if e.Names, err = parseAll(l.Names, reset.ParseNameKind); err != nil {
+		return Entry{}, fmt.Errorf("names: %w", err)
+	}
+	// The errors of time.Parse repeat what they were given.
+	if e.NotAfter, err = time.Parse(time.RFC3339, l.NotAfter); err != nil {
+		return Entry{}, errors.New("not_after: must be a time of RFC 3339")
+	}
+	if e.Made, err = time.Parse(time.RFC3339, l.Made); err != nil {
+		return Entry{}, errors.New("made: must be a time of RFC 3339")
+	}
+	return e, e.check()
+}
+
+// ReadTokens returns the entries of the file at path: one JSON object a line,
+// all fields of [Entry], no others; no id and no hash twice. Its errors name
+// line and field and repeat nothing of the file.
+func ReadTokens(path string) ([]Entry, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading tokens: %w", err)
+	}
+	var entries []Entry
+	scan := bufio.NewScanner(bytes.NewReader(data))
+	for n := 1; scan.Scan(); n++ {
+		e, err := parseLine(scan.Bytes())
+		if err != nil {
+			return nil, fmt.Errorf("reading tokens: %s: line %d: %w", path, n, err)
+		}
+		if slices.ContainsFunc(entries, func(o Entry) bool { return o.ID == e.ID || o.Hash == e.Hash }) {
+			return nil, fmt.Errorf("reading tokens: %s: line %d: id or sha256 is there already", path, n)
+		}
+		entries = append(entries, e)
+	}
+	if err := scan.Err(); err != nil {
+		return nil, fmt.Errorf("reading tokens: %s: %w", path, err)
+	}
+	return entries, nil
+}
+
+// AddToken adds an entry to the file at path and makes the file if there is
+// none. A running server takes it up within a second.
+func AddToken(path string, e Entry) error {
+	return edit(path, func(entries []Entry) ([]Entry, error) { return append(entries, e), nil })
+}
+
+// RemoveToken takes the token with this id out of force.
+func RemoveToken(path, id string) error {
+	return edit(path, func(entries []Entry) ([]Entry, error) {
+		rest := slices.DeleteFunc(slices.Clone(entries), func(e Entry) bool { return e.ID == id })
+		if len(rest) == len(entries) {
+			return nil, errors.New("there is no token with this id")
+		}
+		return rest, nil
+	})
+}
+
+// edit replaces the file by what change makes of it. Readers see the old file
+// or the new one. Editors wait for each other, so that none brings back a
+// token that another one has just removed.
+func edit(path string, change func([]Entry) ([]Entry, error)) error {
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return fmt.Errorf("changing tokens: %w", err)
+	}
+	defer dir.Close() // and with it the lock
+	if err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX); err != nil {
+		return fmt.Errorf("changing tokens: locking %s: %w", dir.Name(), err)
+	}
+	entries, err := ReadTokens(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("changing tokens: %w", err)
+	}
+	if entries, err = change(entries); err != nil {
+		return fmt.Errorf("changing tokens: %s: %w", path, err)
+	}
+	var data []byte
+	for _, e := range entries {
+		l, err := e.line()
+		if err != nil {
+			return fmt.Errorf("changing tokens: %w", err)
+		}
+		data = append(data, l...)
+	}
+	if err := replace(path, data); err != nil {
+		return fmt.Errorf("changing tokens: %w", err)
+	}
+	return dir.Sync()
+}
+
+// replace puts data at path by way of a synced file next to it, mode 0600.
+func replace(path string, data []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(f.Name())
+		}
+	}()
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+func names[T fmt.Stringer](values []T) []string {
+	var s []string
+	for _, v := range values {
+		s = append(s, v.String())
+	}
+	return s
+}
+
+func parseAll[T any](values []string, parse func(string) (T, error)) ([]T, error) {
+	var all []T
+	for _, s := range values {
+		v, err := parse(s)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, v)
+	}
+	return all, nil
+}
+
+// printable reports whether s has 1 to limit printable ASCII characters.
+func printable(s string, limit int) bool {
+	for _, c := range []byte(s) {
+		if c < ' ' || c > '~' {
+			return false
+		}
+	}
+	return len(s) >= 1 && len(s) <= limit
+}

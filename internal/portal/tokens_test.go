@@ -1,0 +1,278 @@
+package portal
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"writeback/internal/reset"
+)
+
+func TestNewToken(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
+	good := Grant{Tenant: "corp", Source: "desk", Operations: []reset.Operation{reset.Reset},
+		Names: []reset.NameKind{reset.ImmutableID}, NotAfter: now.Add(MaxTokenAge)}
+	text, e, err := NewToken(good, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text.Reveal(func(b []byte) error {
+		if !regexp.MustCompile(`^wbk_[A-Za-z0-9_-]{43}$`).Match(b) {
+			t.Errorf("got token of %d bytes", len(b))
+		}
+		if e.Hash != sha256.Sum256(b) {
+			t.Error("the entry has another hash")
+		}
+		return nil
+	})
+	if len(e.ActorKinds) != 1 || e.ActorKinds[0] != reset.Admin {
+		t.Errorf("got actor kinds %v, want admin alone", e.ActorKinds)
+	}
+
+	tests := []struct {
+		name string
+		edit func(*Grant)
+	}{
+		{"tenant with a dot", func(g *Grant) { g.Tenant = "a.b" }},
+		{"no source", func(g *Grant) { g.Source = "" }},
+		{"source with a line break", func(g *Grant) { g.Source = "a\nb" }},
+		{"no operations", func(g *Grant) { g.Operations = nil }},
+		{"no names", func(g *Grant) { g.Names = nil }},
+		{"no end", func(g *Grant) { g.NotAfter = time.Time{} }},
+		{"ended", func(g *Grant) { g.NotAfter = now }},
+		{"ends too late", func(g *Grant) { g.NotAfter = now.Add(MaxTokenAge + time.Second) }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			g := good
+			tt.edit(&g)
+			if _, _, err := NewToken(g, now); err == nil {
+				t.Error("the token was made")
+			}
+		})
+	}
+}
+
+func TestTokensFile(t *testing.T) {
+	b := setup(t)
+	b.add(t, Grant{Tenant: "other", Names: []reset.NameKind{reset.SID}})
+	entries, err := ReadTokens(b.file)
+	if err != nil || len(entries) != 2 || entries[1].Tenant != "other" || entries[1].Source != "help desk" ||
+		len(entries[1].Operations) != 4 || len(entries[1].Names) != 1 || entries[1].Names[0] != reset.SID {
+		t.Fatalf("got %+v, %v", entries, err)
+	}
+	if info, err := os.Stat(b.file); err != nil || info.Mode() != 0o600 {
+		t.Errorf("got mode %v, %v", info.Mode(), err)
+	}
+	before, err := os.ReadFile(b.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := RemoveToken(b.file, "00000000"); err == nil {
+		t.Error("a token that is not there was removed")
+	}
+	if err := RemoveToken(b.file, entries[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	after, err := os.ReadFile(b.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, second, _ := bytes.Cut(before, []byte("\n")); !bytes.Equal(second, after) {
+		t.Errorf("the other entry changed from %s to %s", second, after)
+	}
+	if files, _ := os.ReadDir(filepath.Dir(b.file)); len(files) != 1 {
+		t.Errorf("left over: %v", files)
+	}
+}
+
+func TestTokensFileRefused(t *testing.T) {
+	b := setup(t)
+	line, err := os.ReadFile(b.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := string(line)
+	edit := func(pattern, by string) string {
+		s := regexp.MustCompile(pattern).ReplaceAllString(good, by)
+		if s == good {
+			t.Fatalf("%s does not occur in %s", pattern, good)
+		}
+		return s
+	}
+	tests := []struct{ name, data, want string }{
+		{"not JSON", "hunter2\n", "line 1: document is not valid JSON"},
+		{"an empty line", good + "\n", "line 2: document is not valid JSON"},
+		{"a field we do not have", edit(`^{`, `{"hunter2":"",`), "line 1: document has a field that is not known"},
+		{"a field twice", edit(`^{`, `{"tenant":"hunter2",`), "line 1: tenant is there twice"},
+		{"the same entry twice", good + good, "line 2: id or sha256 is there already"},
+		{"no id", edit(`"id":"\w+",`, ``), "line 1: id: must be 8"},
+		{"a short hash", edit(`"sha256":"\w+"`, `"sha256":"ab"`), "line 1: sha256: must be 64"},
+		{"an unknown operation", edit(`"unlock"`, `"hunter2"`), "line 1: operations: unknown operation"},
+		{"an unknown actor", edit(`"self"`, `"hunter2"`), "line 1: actor_kinds: unknown kind of actor"},
+		{"an unknown name", edit(`"sid"`, `"hunter2"`), "line 1: names: unknown kind of account name"},
+		{"no operations", edit(`"operations":\[.*?\]`, `"operations":[]`), "line 1: operations, actor_kinds and names"},
+		{"no end", edit(`"not_after":".*?"`, `"not_after":"hunter2"`), "line 1: not_after: must be a time"},
+		{"an end too far", edit(`"not_after":".*?"`, `"not_after":"2099-01-01T00:00:00Z"`), "line 1: not_after: must be at most 366 days"},
+		{"not made", edit(`"made":".*?"`, `"made":""`), "line 1: made: must be a time"},
+		{"a long line", strings.Repeat("a", 1<<17), "token too long"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "tokens")
+			if err := os.WriteFile(file, []byte(tt.data), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, err := OpenTokens(file, zerolog.Nop())
+			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+	if _, err := OpenTokens(filepath.Join(t.TempDir(), "none"), zerolog.Nop()); err == nil {
+		t.Error("a file that is not there was opened")
+	}
+}
+
+func TestEditorsWait(t *testing.T) {
+	b := setup(t)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() { b.add(t, Grant{}) })
+	}
+	wg.Wait()
+	if entries, err := ReadTokens(b.file); err != nil || len(entries) != 9 {
+		t.Errorf("got %d entries, %v; want 9", len(entries), err)
+	}
+}
+
+// The clock stands still here but for Sleep, which takes no time.
+func TestTokensChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		status := func(token string) int {
+			b.token = token
+			return b.post(goodBody).StatusCode
+		}
+		first := b.token
+		second := b.add(t, Grant{})
+		if got := status(second); got != 401 {
+			t.Errorf("the file was read again within a second: got %d", got)
+		}
+		time.Sleep(recheck)
+		if got := status(second); got != 200 {
+			t.Errorf("a new token: got %d", got)
+		}
+
+		good, err := os.ReadFile(b.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.log.Reset()
+		if err := os.WriteFile(b.file, append(good, "hunter2"...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			time.Sleep(recheck)
+			if got := status(second); got != 200 {
+				t.Errorf("with a broken file: got %d", got)
+			}
+		}
+		if n := strings.Count(b.log.String(), "tokens file refused"); n != 1 || strings.Contains(b.log.String(), "hunter2") {
+			t.Errorf("logged %d times, want once: %s", n, b.log)
+		}
+
+		if err := os.WriteFile(b.file, good, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		entries, err := ReadTokens(b.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := RemoveToken(b.file, entries[0].ID); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(recheck)
+		if got, want := [2]int{status(first), status(second)}, [2]int{401, 200}; got != want {
+			t.Errorf("after the first was removed: got %v, want %v", got, want)
+		}
+
+		time.Sleep(time.Hour)
+		if got := status(second); got != 401 {
+			t.Errorf("at its end: got %d", got)
+		}
+	})
+}
+
+func TestForbidden(t *testing.T) {
+	self := `{"actor":{"kind":"self"},` + goodBody[1:]
+	tests := []struct {
+		name  string
+		grant Grant
+		body  string
+		field string // empty: allowed
+	}{
+		{"operation", Grant{Operations: []reset.Operation{reset.Unlock, reset.Probe}}, goodBody, "operation"},
+		{"self with the default", Grant{}, self, "actor.kind"},
+		{"admin with the default", Grant{}, goodBody, ""},
+		{"admin with a token for self", Grant{ActorKinds: []reset.ActorKind{reset.Self}}, goodBody, "actor.kind"},
+		{"self with a token for self", Grant{ActorKinds: []reset.ActorKind{reset.Self}}, self, ""},
+		{"kind of name", Grant{Names: []reset.NameKind{reset.ImmutableID, reset.SID}}, goodBody, "account.upn"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := setup(t)
+			b.token = b.add(t, tt.grant)
+			b.reload(t)
+			res := b.post(tt.body)
+			m := read(t, res)
+			if tt.field == "" {
+				if res.StatusCode != 200 {
+					t.Errorf("got %d %v", res.StatusCode, m)
+				}
+				return
+			}
+			if res.StatusCode != 403 || m["code"] != "forbidden" || m["field"] != tt.field {
+				t.Errorf("got %d %v, want %s", res.StatusCode, m, tt.field)
+			}
+			if len(b.publisher.got) != 0 {
+				t.Error("it was submitted")
+			}
+		})
+	}
+}
+
+// The submission's tenant is the token's, whatever the body says.
+func TestTenantOfToken(t *testing.T) {
+	b := setup(t)
+	b.token = b.add(t, Grant{Tenant: "other"})
+	b.reload(t)
+	var tenant string
+	b.publisher.submit = func(_ context.Context, s reset.Submission) (reset.Status, error) {
+		tenant = s.Tenant
+		return ended(reset.Outcome{Code: reset.Applied}), nil
+	}
+	b.post(goodBody)
+	if tenant != "other" {
+		t.Errorf("got tenant %q", tenant)
+	}
+	r := httptest.NewRequest("POST", "/v1/resets", strings.NewReader(goodBody))
+	r.Header.Add("Authorization", "Bearer wbk_")
+	r.Header.Add("authorization", "Bearer "+b.token)
+	w := httptest.NewRecorder()
+	b.handler.ServeHTTP(w, r)
+	if w.Code != 401 {
+		t.Errorf("two tokens at once: got %d", w.Code)
+	}
+}
