@@ -1,0 +1,31 @@
+package publisher
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"writeback/internal/reset"
+)
+
+type metrics struct {
+	outcomes *prometheus.CounterVec
+	wait     prometheus.Histogram
+}
+
+func newMetrics(reg prometheus.Registerer) metrics {
+	m := metrics{
+		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "writeback_publisher_outcomes_total",
+			Help: "Outcomes of requests that this publisher accepted, by code.",
+		}, []string{"code"}),
+		wait: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "writeback_publisher_reply_wait_seconds",
+			Help:    "From a request's arrival to its outcome.",
+			Buckets: prometheus.ExponentialBuckets(0.004, 2, 16), // 4 ms to 131 s
+		}),
+	}
+	for _, code := range reset.Codes() {
+		m.outcomes.WithLabelValues(string(code)) // shown as 0 from the start
+	}
+	reg.MustRegister(m.outcomes, m.wait)
+	return m
+}

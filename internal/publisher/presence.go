@@ -1,0 +1,110 @@
+package publisher
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"writeback/internal/envelope"
+	"writeback/internal/obs"
+	"writeback/internal/reset"
+	"writeback/internal/seal"
+)
+
+// presence is which consumers of a tenant are alive, and what to seal for them.
+type presence struct {
+	t   Tenant
+	log zerolog.Logger
+
+	mu     sync.Mutex
+	seen   map[string]consumer  // by replica
+	skewed map[string]time.Time // when a replica was last heard of whose clock is not ours
+}
+
+type consumer struct {
+	at  time.Time // as it says itself
+	run [16]byte
+	box seal.Box
+}
+
+func newPresence(t Tenant, log zerolog.Logger) *presence {
+	return &presence{t: t, log: log.With().Str(obs.Tenant, t.Name).Logger(), seen: make(map[string]consumer), skewed: make(map[string]time.Time)}
+}
+
+// hear takes note of an announcement, if a pinned consumer signed it.
+func (p *presence) hear(b []byte) {
+	now := time.Now()
+	a, err := envelope.ParseAnnouncement(b)
+	if err != nil {
+		p.log.Warn().Msg("an announcement is malformed")
+		return
+	}
+	log := p.log.With().Str(obs.Consumer, a.Replica).Logger()
+	if a.Tenant != p.t.Name || !p.t.Consumers.Verify(a.Signer, now, seal.KindAnnounce, a.Signed(), a.Sig) {
+		log.Warn().Msg("an announcement is not signed by a pinned consumer; nothing is sealed for it")
+		return
+	}
+	box, err := seal.NewBox(a.Box[:])
+	if err != nil {
+		log.Warn().AnErr(obs.Cause, err).Msg("an announcement has no usable sealing key")
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	before, known := p.seen[a.Replica]
+	again := known && before.run == a.Run
+	// The first that we hear of a replica may be what the broker has kept; a
+	// later one was made just now.
+	oldest := reset.Presence + reset.ClockSkew
+	if again {
+		oldest = reset.ClockSkew
+	}
+	if again && a.Time.Equal(before.at) {
+		return
+	}
+	if ahead := a.Time.Sub(now); ahead > reset.ClockSkew || -ahead > oldest {
+		log.Error().Dur(obs.Skew, ahead).Msg("a consumer's clock and ours differ too much; nothing is sealed for it")
+		delete(p.seen, a.Replica)
+		p.skewed[a.Replica] = now
+		return
+	}
+	if again && a.Time.Before(before.at) {
+		return
+	}
+	delete(p.skewed, a.Replica)
+	p.seen[a.Replica] = consumer{at: a.Time, run: a.Run, box: box}
+	if !again {
+		log.Info().Str(obs.Version, a.Version).Msg("a consumer has announced itself")
+	}
+}
+
+// boxes returns the sealing keys of the consumers that are alive, the latest
+// heard of first, at most [seal.MaxRecipients]. Its error is a
+// [*reset.Refusal].
+func (p *presence) boxes(now time.Time) ([]seal.Box, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var live []consumer
+	for _, c := range p.seen {
+		if now.Sub(c.at) <= reset.Presence {
+			live = append(live, c)
+		}
+	}
+	if len(live) == 0 {
+		code, detail := reset.NoConsumer, "no consumer was heard of for 30 s"
+		for _, at := range p.skewed {
+			if now.Sub(at) <= reset.Presence {
+				code, detail = reset.Clock, "the clocks of this server and of the consumers differ by more than 5 s"
+			}
+		}
+		return nil, &reset.Refusal{Code: code, Detail: detail, RetryAfter: retryAfter}
+	}
+	slices.SortFunc(live, func(a, b consumer) int { return b.at.Compare(a.at) })
+	var boxes []seal.Box
+	for _, c := range live[:min(len(live), seal.MaxRecipients)] {
+		boxes = append(boxes, c.box)
+	}
+	return boxes, nil
+}
