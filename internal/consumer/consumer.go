@@ -1,0 +1,278 @@
+// Package consumer is the on-premises side of a request's life: take (step 5),
+// claim (6), apply (7), reply (8), release (9). Any number of replicas share
+// the work; that they never work on one request twice is the work of the chain
+// of records, not of the broker's deliveries.
+//
+// It applies nothing that a pinned publisher did not sign, for this tenant,
+// before its deadline, and touches no password before a durable claim says so.
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"writeback/internal/audit"
+	"writeback/internal/obs"
+	"writeback/internal/reset"
+	"writeback/internal/seal"
+	"writeback/internal/secret"
+	"writeback/internal/unseal"
+)
+
+// A Queue is where requests wait and their records are kept.
+type Queue interface {
+	// Append stores a record if the newest of the request has sequence
+	// expect. Its errors are reset.ErrConflict, ErrUnknown, ErrUnavailable.
+	Append(ctx context.Context, ref reset.Ref, record []byte, expect uint64) (seq uint64, err error)
+	// Records returns the records of a request, oldest first.
+	Records(ctx context.Context, id reset.ID) ([]reset.Stored, error)
+	// Announce says that we are alive.
+	Announce(replica string, announcement []byte) error
+	// Announcements calls f with what every consumer says.
+	Announcements(ctx context.Context, f func([]byte)) error
+}
+
+// A Delivery is a request on its way through this process.
+type Delivery struct {
+	Data    []byte
+	Slot    string // the account's slot token, from the subject
+	Attempt uint64 // 1 for the first delivery
+	Receipt
+}
+
+// A Receipt says what becomes of a delivery.
+type Receipt interface {
+	Progress() error                    // it is being worked on
+	Ack(ctx context.Context) error      // it has ended: free the slot
+	HandBack(delay time.Duration) error // give it to any replica, after delay
+	Drop(reason string) error           // nobody can ever work on it
+}
+
+// A Session is one connection to a domain controller, for one request.
+type Session interface {
+	// Find returns the one account. Its error has a code, or is
+	// reset.ErrDirectoryUnavailable.
+	Find(ctx context.Context, account reset.Account) (reset.Entry, error)
+	// SetPassword sends one modify. Its error has a code for a refusal, is
+	// reset.ErrDirectoryUnavailable if nothing was sent, and
+	// reset.ErrUnanswered if it was sent and not answered.
+	SetPassword(ctx context.Context, entry reset.Entry, password secret.Value) error
+	End()
+}
+
+// A Policy is the company's own word on which accounts may be touched.
+type Policy interface {
+	Permits(dn string) bool
+}
+
+// Config says what a consumer needs. Everything but SoftStop and Workers must
+// be set.
+type Config struct {
+	Tenant     string
+	Log        *audit.Log // signs as this replica
+	Version    string
+	PolicyHash [32]byte
+	Publishers seal.Pins
+	Consumers  seal.Pins // this replica's key and those of the others
+	Keys       *unseal.Keyring
+	Queue      Queue
+	Take       func(context.Context) (Delivery, error) // waits for the next request
+	Directory  func(context.Context) (Session, error)  // lends a connection
+	Policy     Policy
+	Workers    int           // requests in hand at once; 4 if zero, at most 64
+	SoftStop   time.Duration // what is in hand may take this long after the stop; 10 s if zero
+	Logger     zerolog.Logger
+	Metrics    prometheus.Registerer
+}
+
+const (
+	defaultWorkers  = 4
+	maxWorkers      = 64
+	defaultSoftStop = 10 * time.Second
+)
+
+// errStopping is the cause of a context that ends because the program does.
+var errStopping = errors.New("the program is stopping")
+
+// A Consumer is one replica.
+type Consumer struct {
+	cfg      Config
+	verify   audit.Verifier
+	presence *presence
+	metrics  metrics
+
+	mu     sync.Mutex
+	inHand map[reset.ID]bool
+
+	begun  time.Time              // of Run
+	dc     atomic.Pointer[string] // the domain controller in use
+	skewed atomic.Int64           // nanoseconds that our clock was last found behind; 0 is well
+}
+
+// New returns a consumer that has not begun to work.
+func New(cfg Config) (*Consumer, error) {
+	if cfg.Workers == 0 {
+		cfg.Workers = defaultWorkers
+	}
+	if cfg.Workers < 1 || cfg.Workers > maxWorkers {
+		return nil, fmt.Errorf("workers: %d is not between 1 and %d", cfg.Workers, maxWorkers)
+	}
+	if cfg.SoftStop == 0 {
+		cfg.SoftStop = defaultSoftStop
+	}
+	c := &Consumer{
+		cfg:      cfg,
+		verify:   audit.Verifier{Tenant: cfg.Tenant, Publishers: cfg.Publishers, Consumers: cfg.Consumers},
+		presence: newPresence(cfg),
+		inHand:   make(map[reset.ID]bool),
+	}
+	c.metrics = newMetrics(cfg.Metrics, c)
+	return c, nil
+}
+
+// Run works until ctx ends, and then until what is in hand has been finished or
+// handed back. It returns early only if the sealing keys cannot be kept.
+func (c *Consumer) Run(ctx context.Context) error {
+	// What is in hand when ctx ends is finished, for a while.
+	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	defer context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(c.cfg.SoftStop, func() { cancel(errStopping) })
+		context.AfterFunc(work, func() { timer.Stop() })
+	})()
+
+	c.begun = time.Now()
+	announced := make(chan struct{})
+	failed := make(chan error, 1)
+	taking, stopTaking := context.WithCancel(ctx)
+	defer stopTaking()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := c.announce(taking, announced); err != nil {
+			failed <- err
+			stopTaking()
+		}
+	})
+	select {
+	case <-announced:
+	case <-taking.Done():
+	}
+	for range c.cfg.Workers {
+		wg.Go(func() {
+			for {
+				d, err := c.cfg.Take(taking)
+				if err != nil {
+					return
+				}
+				c.work(work, d)
+			}
+		})
+	}
+	wg.Wait()
+	select {
+	case err := <-failed:
+		return err
+	default:
+		return nil
+	}
+}
+
+// Clock returns an error if this machine's clock was found too far from the
+// publishers' to work.
+func (c *Consumer) Clock(context.Context) error {
+	if behind := time.Duration(c.skewed.Load()); behind != 0 {
+		return fmt.Errorf("this machine's clock is %s behind the publishers'; at most %s are allowed: set it right",
+			behind.Round(time.Millisecond), reset.ClockSkew)
+	}
+	return nil
+}
+
+// work does what one delivery needs and says so to the broker.
+func (c *Consumer) work(ctx context.Context, d Delivery) {
+	begun := time.Now()
+	log := c.cfg.Logger.With().Uint64(obs.Attempt, d.Attempt).Logger()
+	f := c.process(ctx, d, &log)
+	c.release(ctx, d, f, log, time.Since(begun))
+}
+
+// A fate is what becomes of a delivery.
+type fate struct {
+	kind   fateKind
+	code   reset.Code    // of settled: the outcome that is on the chain; empty if another wrote it
+	reason string        // of the other kinds, from a closed list
+	delay  time.Duration // of handedBack
+	cause  error         // for the log
+}
+
+type fateKind int
+
+const (
+	settled    fateKind = iota + 1 // the chain has its outcome
+	handedBack                     // somebody works on it later
+	dropped                        // it is not a request of ours, and never will be
+)
+
+// How long a request rests before it is given to a replica again.
+const (
+	soon     = time.Second     // something outside is expected to change at once
+	later    = 5 * time.Second // or not so soon
+	ackLimit = 5 * time.Second
+)
+
+// release is the one place where a fate becomes an acknowledgement.
+func (c *Consumer) release(ctx context.Context, d Delivery, f fate, log zerolog.Logger, took time.Duration) {
+	var err error
+	switch f.kind {
+	case settled:
+		// Even if we are stopping: a lost ack costs the next replica a
+		// look, but a wait for it costs us nothing.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ackLimit)
+		defer cancel()
+		err = d.Ack(ctx)
+		if f.code == "" {
+			log.Info().Msg("request had ended before")
+			break
+		}
+		c.metrics.outcomes.WithLabelValues(string(f.code)).Inc()
+		c.metrics.took.Observe(took.Seconds())
+		log.Info().Str(obs.Code, string(f.code)).AnErr(obs.Cause, f.cause).Dur(obs.Took, took).Msg("request settled")
+	case handedBack:
+		err = d.HandBack(f.delay)
+		c.metrics.handedBack.WithLabelValues(f.reason).Inc()
+		log.Warn().Str(obs.Reason, f.reason).AnErr(obs.Cause, f.cause).Msg("request handed back")
+	case dropped:
+		err = d.Drop(f.reason)
+		c.metrics.dropped.WithLabelValues(f.reason).Inc()
+		log.Error().Str(obs.Reason, f.reason).AnErr(obs.Cause, f.cause).Msg("message dropped from the queue: it is not a request of ours")
+	default:
+		panic("internal error: a delivery without a fate")
+	}
+	if err != nil {
+		log.Warn().AnErr(obs.Cause, err).Msg("telling the broker what became of a request; it will deliver it again")
+	}
+}
+
+// hold marks a request as in hand. It returns false if it already is: one
+// request has one worker in a process.
+func (c *Consumer) hold(id reset.ID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.inHand[id] {
+		return false
+	}
+	c.inHand[id] = true
+	return true
+}
+
+func (c *Consumer) letGo(id reset.ID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.inHand, id)
+}

@@ -1,0 +1,427 @@
+package consumer
+
+import (
+	"context"
+	"crypto/hpke"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"writeback/internal/audit"
+	"writeback/internal/envelope"
+	"writeback/internal/reset"
+	"writeback/internal/seal"
+	"writeback/internal/testkit/memq"
+)
+
+func strangersBox(t *testing.T) []byte {
+	t.Helper()
+	key, err := hpke.MLKEM768X25519().GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key.PublicKey().Bytes()
+}
+
+// What is not a request of ours touches nothing: neither a chain nor the
+// directory.
+func TestNotARequest(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*testing.T, *draft)
+		reason string
+	}{
+		{"cut short", func(_ *testing.T, d *draft) { d.cut = 1 }, notARequest},
+		{"signed by nobody known", func(t *testing.T, d *draft) {
+			d.signer = audit.NewLog(newSigner(t, seal.PurposePublisher, 9), "pub1")
+		}, unknownSigner},
+		{"of another tenant", func(_ *testing.T, d *draft) { d.header.Tenant = "other" }, otherTenant},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				r, ref := w.deliver(func(d *draft) { tt.change(t, d) })
+				w.run(t.Context(), r)
+				w.expect(ref, "")
+				if !r.dropped || w.dir.sets != 0 {
+					t.Errorf("dropped %t, %d modifies; want true, 0", r.dropped, w.dir.sets)
+				}
+				if n := testutil.ToFloat64(w.metrics.dropped.WithLabelValues(tt.reason)); n != 1 {
+					t.Errorf("%s counted %v times, want 1", tt.reason, n)
+				}
+			})
+		})
+	}
+}
+
+// What a pinned publisher signed and nobody can act on ends as unreadable.
+func TestUnreadable(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*testing.T, *draft)
+	}{
+		{"the body is bound to another header", func(_ *testing.T, d *draft) { d.rebound = true }},
+		{"in another slot", func(_ *testing.T, d *draft) { d.header.Slot = [16]byte{2} }},
+		{"a deadline too far away", func(_ *testing.T, d *draft) { d.header.Deadline = d.header.Deadline.Add(time.Second) }},
+		{"an operation of a later version", func(_ *testing.T, d *draft) { d.header.Operation = reset.Change }},
+		{"sealed for nobody alive", func(t *testing.T, d *draft) { d.box = strangersBox(t) }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				r, ref := w.deliver(func(d *draft) { tt.change(t, d) })
+				w.run(t.Context(), r)
+				w.expect(ref, reset.Unreadable, envelope.Claimed, envelope.Settled)
+				if !r.acked || w.dir.sets != 0 {
+					t.Errorf("acked %t, %d modifies; want true, 0", r.acked, w.dir.sets)
+				}
+			})
+		})
+	}
+}
+
+// Sealed for a replica that is alive: it is left to that one.
+func TestSealedForAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		box := strangersBox(t)
+		other := audit.NewLog(newSigner(t, seal.PurposeConsumer, 2), "replica2")
+		a := envelope.Announcement{Tenant: tenantName, Replica: "replica2", Run: other.Run(), Time: time.Now(),
+			Box: [envelope.BoxSize]byte(box), Signer: other.Public().ID()}
+		a.Sig = other.Sign(seal.KindAnnounce, a.Signed())
+		w.presence.hear(a.Encode())
+		r, ref := w.deliver(func(d *draft) { d.box = box })
+		w.run(t.Context(), r)
+		w.expect(ref, "")
+		if r.handedBack == 0 {
+			t.Error("not handed back")
+		}
+		time.Sleep(reset.Presence + time.Second) // the other is gone
+		w.run(t.Context(), r)
+		w.expect(ref, reset.Unreadable, envelope.Claimed, envelope.Settled)
+	})
+}
+
+// A replica that has just started has not heard the others yet: it must not say
+// that nobody holds a key.
+func TestSealedForAnotherAtTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.begun = time.Now()
+		r, ref := w.deliver(func(d *draft) { d.box = strangersBox(t) })
+		w.run(t.Context(), r)
+		w.expect(ref, "")
+		if r.handedBack == 0 {
+			t.Error("not handed back")
+		}
+		time.Sleep(listening)
+		w.run(t.Context(), r)
+		w.expect(ref, reset.Unreadable, envelope.Claimed, envelope.Settled)
+	})
+}
+
+// An announcement from the future would make a replica that is gone look alive.
+func TestAnnouncementFromTheFuture(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		box := strangersBox(t)
+		other := audit.NewLog(newSigner(t, seal.PurposeConsumer, 2), "replica2")
+		a := envelope.Announcement{Tenant: tenantName, Replica: "replica2", Run: other.Run(),
+			Time: time.Now().Add(time.Hour), Box: [envelope.BoxSize]byte(box), Signer: other.Public().ID()}
+		a.Sig = other.Sign(seal.KindAnnounce, a.Signed())
+		w.presence.hear(a.Encode())
+		r, ref := w.deliver(func(d *draft) { d.box = box })
+		w.run(t.Context(), r)
+		w.expect(ref, reset.Unreadable, envelope.Claimed, envelope.Settled)
+	})
+}
+
+func TestRefusedBeforeTheModify(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*world)
+		want   reset.Code
+	}{
+		{"not found", func(w *world) {
+			w.dir.find = func() (reset.Entry, error) { return reset.Entry{}, &reset.Error{Code: reset.AccountNotFound} }
+		}, reset.AccountNotFound},
+		{"outside the bases", func(w *world) { w.cfg.Policy = permitsAll(false) }, reset.AccountNotFound},
+		{"a password was set since it was accepted", func(w *world) {
+			w.dir.find = func() (reset.Entry, error) {
+				set := time.Now().Add(2*reset.ClockSkew + time.Second)
+				return reset.Entry{Witness: reset.Witness{PwdLastSet: (set.Unix() + 11644473600) * 1e7}}, nil
+			}
+		}, reset.Expired},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				tt.change(w)
+				r, ref := w.deliver(nil)
+				w.run(t.Context(), r)
+				w.expect(ref, tt.want, envelope.Claimed, envelope.Settled)
+				if !r.acked || w.dir.sets != 0 {
+					t.Errorf("acked %t, %d modifies; want true, 0", r.acked, w.dir.sets)
+				}
+			})
+		})
+	}
+}
+
+// No modify on a claim that is not fresh: it is released, and claimed anew.
+func TestSlowClaim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		r, ref := w.deliver(nil)
+		claims := 0
+		w.queue.OnAppend(func(_ int, data []byte) memq.Fault {
+			if rec, err := envelope.ParseRecord(data); err == nil && rec.Kind == envelope.Claimed {
+				if claims++; claims == 1 {
+					time.Sleep(reset.Window + time.Millisecond)
+				}
+			}
+			return nil
+		})
+		w.run(t.Context(), r)
+		w.expect(ref, reset.Applied, envelope.Claimed, envelope.Released, envelope.Claimed, envelope.Settled)
+		if w.dir.sets != 1 {
+			t.Errorf("%d modifies, want 1", w.dir.sets)
+		}
+	})
+}
+
+// No modify after the deadline, however short before it was claimed.
+func TestDeadlinePassesAtTheClaim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		r, ref := w.deliver(nil)
+		time.Sleep(reset.Deadline - time.Millisecond)
+		w.queue.OnAppend(func(int, []byte) memq.Fault { time.Sleep(2 * time.Millisecond); return nil })
+		w.run(t.Context(), r)
+		w.expect(ref, "", envelope.Claimed, envelope.Released)
+		if w.dir.sets != 0 || r.handedBack == 0 {
+			t.Errorf("%d modifies, handed back after %s; want 0, and handed back", w.dir.sets, r.handedBack)
+		}
+	})
+}
+
+func TestPastDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		r, ref := w.deliver(nil)
+		time.Sleep(reset.Deadline + time.Millisecond)
+		w.run(t.Context(), r)
+		w.expect(ref, "")
+		if w.dir.sets != 0 || r.handedBack == 0 {
+			t.Errorf("%d modifies, handed back after %s; want 0, and left to the publisher", w.dir.sets, r.handedBack)
+		}
+	})
+}
+
+func TestDirectoryAway(t *testing.T) {
+	away := func() error { return reset.ErrDirectoryUnavailable }
+	t.Run("before the claim", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			w.dir.begin = func(context.Context) error { return away() }
+			r, ref := w.deliver(nil)
+			w.run(t.Context(), r)
+			w.expect(ref, "")
+			w.dir.begin = nil
+			w.run(t.Context(), r)
+			w.expect(ref, reset.Applied, envelope.Claimed, envelope.Settled)
+		})
+	})
+	t.Run("after the claim", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			w.dir.set = away
+			r, ref := w.deliver(nil)
+			w.run(t.Context(), r)
+			w.expect(ref, "", envelope.Claimed, envelope.Released)
+			if r.handedBack == 0 {
+				t.Error("not handed back")
+			}
+			w.dir.set = func() error { return nil }
+			w.run(t.Context(), r)
+			w.expect(ref, reset.Applied, envelope.Claimed, envelope.Released, envelope.Claimed, envelope.Settled)
+		})
+	})
+}
+
+// Sent and not answered: it is never sent again, whoever gets it.
+func TestUnanswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.dir.set = func() error { return reset.ErrUnanswered }
+		r, ref := w.deliver(nil)
+		for range 3 {
+			w.run(t.Context(), r)
+			w.expect(ref, "", envelope.Claimed)
+			if w.dir.sets != 1 || r.handedBack == 0 || r.acked {
+				t.Errorf("%d modifies, handed back after %s, acked %t; want 1, handed back, false", w.dir.sets, r.handedBack, r.acked)
+			}
+			time.Sleep(r.handedBack)
+		}
+	})
+}
+
+// A claim whose storing is not known allows nothing.
+func TestClaimUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		r, ref := w.deliver(nil)
+		w.queue.OnAppend(func(int, []byte) memq.Fault { return memq.Lost })
+		w.run(t.Context(), r)
+		w.expect(ref, "", envelope.Claimed)
+		if w.dir.sets != 0 || r.handedBack == 0 {
+			t.Errorf("%d modifies, handed back after %s; want 0, and handed back", w.dir.sets, r.handedBack)
+		}
+	})
+}
+
+// The publisher cancels while we look for the account: the cancel wins.
+func TestCancelled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		r, ref := w.deliver(nil)
+		find := w.dir.find
+		w.dir.find = func() (reset.Entry, error) {
+			stored, _ := w.queue.Records(t.Context(), ref.ID)
+			chain, err := w.verify.Verify(ref.ID, stored)
+			if err != nil {
+				t.Fatal(err)
+			}
+			last := chain.Last()
+			rec := envelope.Record{Kind: envelope.Cancelled, Tenant: tenantName, Publisher: "pub1", ID: ref.ID,
+				Operation: reset.Reset, Code: reset.Expired, Time: time.Now(), Parent: last.Hash, ParentSeq: last.Seq}
+			data, err := w.publisher.Record(&rec, envelope.Private{}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.queue.Append(t.Context(), ref, data, last.Seq); err != nil {
+				t.Fatal(err)
+			}
+			return find()
+		}
+		w.run(t.Context(), r)
+		w.expect(ref, reset.Expired, envelope.Cancelled)
+		if w.dir.sets != 0 || !r.acked {
+			t.Errorf("%d modifies, acked %t; want 0, true", w.dir.sets, r.acked)
+		}
+	})
+}
+
+// Our clock is behind the publisher's: nothing is applied, and health says so.
+func TestClockBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		r, ref := w.deliver(func(d *draft) {
+			d.header.Accepted = d.header.Accepted.Add(reset.ClockSkew + time.Second)
+			d.header.Deadline = d.header.Deadline.Add(reset.ClockSkew + time.Second)
+		})
+		w.run(t.Context(), r)
+		w.expect(ref, "")
+		if err := w.Clock(t.Context()); err == nil || r.handedBack == 0 {
+			t.Errorf("Clock = %v, handed back after %s; want an error, and handed back", err, r.handedBack)
+		}
+	})
+}
+
+// A request that fails for ever does not fill its subject: there is always room
+// for the record that ends it.
+func TestChainStaysShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.dir.set = func() error { return reset.ErrDirectoryUnavailable }
+		r, ref := w.deliver(nil)
+		for range 100 {
+			w.run(t.Context(), r)
+			time.Sleep(time.Second)
+		}
+		if kinds, _ := w.chain(ref); len(kinds) > maxChain+1 || kinds[len(kinds)-1] != envelope.Released {
+			t.Errorf("%d records, the last %s", len(kinds), kinds[len(kinds)-1])
+		}
+	})
+}
+
+// A stop does not cut off a modify that is on its way: that would leave its
+// outcome unknown.
+func TestStopDuringTheModify(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		ctx, cancel := context.WithCancelCause(t.Context())
+		w.dir.set = func() error {
+			cancel(errStopping)
+			return w.dir.ctx.Err()
+		}
+		r, ref := w.deliver(nil)
+		w.run(ctx, r)
+		w.expect(ref, reset.Applied, envelope.Claimed, envelope.Settled)
+		if !r.acked {
+			t.Error("not acknowledged")
+		}
+	})
+}
+
+// What is in hand at the stop is finished if it can be, else handed back.
+func TestStop(t *testing.T) {
+	for name, tt := range map[string]struct {
+		takes time.Duration // of finding the account
+		want  time.Duration // until Run returns
+		acked bool
+	}{
+		"finished in time": {5 * time.Second, 5 * time.Second, true},
+		"handed back":      {time.Hour, defaultSoftStop, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				r, _ := w.deliver(nil)
+				r.Receipt = r
+				taken := make(chan struct{})
+				w.dir.begin = func(ctx context.Context) error {
+					close(taken)
+					select {
+					case <-time.After(tt.takes):
+						return nil
+					case <-ctx.Done():
+						return errors.Join(reset.ErrDirectoryUnavailable, ctx.Err())
+					}
+				}
+				first := true
+				w.cfg.Workers = 1
+				w.cfg.Take = func(ctx context.Context) (Delivery, error) {
+					if first {
+						first = false
+						return r.Delivery, nil
+					}
+					<-ctx.Done()
+					return Delivery{}, ctx.Err()
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan error)
+				go func() { done <- w.Run(ctx) }()
+				<-taken
+				begun := time.Now()
+				cancel()
+				if err := <-done; err != nil {
+					t.Errorf("Run = %v", err)
+				}
+				// findTimeout bounds the way to the account.
+				if took := time.Since(begun); took > min(tt.want, defaultSoftStop) {
+					t.Errorf("stopped after %s, want at most %s", took, tt.want)
+				}
+				if r.acked != tt.acked || (r.handedBack == 0) == !tt.acked {
+					t.Errorf("acked %t, handed back after %s", r.acked, r.handedBack)
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,137 @@
+package consumer
+
+import (
+	"context"
+	"crypto/sha256"
+	"sync"
+	"time"
+
+	"writeback/internal/envelope"
+	"writeback/internal/obs"
+	"writeback/internal/reset"
+	"writeback/internal/seal"
+)
+
+// announceEvery is how often a replica says that it is alive: three times in
+// reset.Presence, so that two lost announcements do not make it absent.
+const announceEvery = reset.Presence / 3
+
+// announce keeps the sealing key young and the publishers informed until ctx
+// ends. It closes ready once the first announcement is sent.
+func (c *Consumer) announce(ctx context.Context, ready chan<- struct{}) error {
+	go func() {
+		for ctx.Err() == nil && c.cfg.Queue.Announcements(ctx, c.presence.hear) != nil {
+			wait(ctx, soon)
+		}
+	}()
+	for {
+		if err := c.cfg.Keys.Rotate(time.Now()); err != nil {
+			return err
+		}
+		next := announceEvery
+		switch err := c.cfg.Queue.Announce(c.cfg.Log.Name(), c.announcement()); {
+		case err != nil:
+			next = soon // the broker is away; it is said again at once when it is back
+			c.cfg.Logger.Warn().AnErr(obs.Cause, err).Msg("announcing this consumer")
+		case ready != nil:
+			close(ready)
+			ready = nil
+		}
+		if !wait(ctx, next) {
+			return nil
+		}
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (c *Consumer) announcement() []byte {
+	box, made := c.cfg.Keys.Public()
+	a := envelope.Announcement{
+		Tenant:  c.cfg.Tenant,
+		Replica: c.cfg.Log.Name(),
+		Run:     c.cfg.Log.Run(),
+		Time:    time.Now(),
+		Box:     [envelope.BoxSize]byte(box),
+		BoxMade: made,
+		Version: c.cfg.Version,
+		Policy:  c.cfg.PolicyHash,
+		Signer:  c.cfg.Log.Public().ID(),
+	}
+	if dc := c.dc.Load(); dc != nil {
+		a.DC = *dc
+	}
+	a.Sig = c.cfg.Log.Sign(seal.KindAnnounce, a.Signed())
+	return a.Encode()
+}
+
+// presence is which sealing keys the other replicas hold.
+type presence struct {
+	cfg Config
+
+	mu   sync.Mutex
+	seen map[string]held // by replica
+}
+
+type held struct {
+	at    time.Time // as it says itself
+	boxes []seal.BoxID
+}
+
+func newPresence(cfg Config) *presence {
+	return &presence{cfg: cfg, seen: make(map[string]held)}
+}
+
+// hear takes note of an announcement, if a pinned consumer signed it.
+func (p *presence) hear(b []byte) {
+	a, err := envelope.ParseAnnouncement(b)
+	if err != nil || a.Tenant != p.cfg.Tenant || a.Replica == p.cfg.Log.Name() || time.Until(a.Time) > reset.ClockSkew ||
+		!p.cfg.Consumers.Verify(a.Signer, time.Now(), seal.KindAnnounce, a.Signed(), a.Sig) {
+		return
+	}
+	sum := sha256.Sum256(a.Box[:])
+	id := seal.BoxID(sum[:16])
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	before, known := p.seen[a.Replica]
+	if known && !a.Time.After(before.at) {
+		return
+	}
+	// It still holds the key before this one for a while.
+	boxes := []seal.BoxID{id}
+	if known && before.boxes[0] != id {
+		boxes = append(boxes, before.boxes[0])
+	} else if known {
+		boxes = before.boxes
+	}
+	p.seen[a.Replica] = held{at: a.Time, boxes: boxes}
+}
+
+// holds reports whether another replica that is alive holds a key that one of
+// wraps is for.
+func (p *presence) holds(wraps []envelope.Wrap, now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, h := range p.seen {
+		if now.Sub(h.at) > reset.Presence {
+			continue
+		}
+		for _, w := range wraps {
+			for _, b := range h.boxes {
+				if w.Box == b {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}

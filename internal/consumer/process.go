@@ -1,0 +1,226 @@
+package consumer
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"writeback/internal/audit"
+	"writeback/internal/envelope"
+	"writeback/internal/obs"
+	"writeback/internal/reset"
+	"writeback/internal/seal"
+	"writeback/internal/unseal"
+)
+
+// Reasons for which a message is dropped or handed back: log field and metric
+// label, a closed set.
+const (
+	notARequest     = "not_a_request"
+	unknownSigner   = "unknown_signer"
+	otherTenant     = "other_tenant"
+	aheadOfClock    = "clock"
+	inHandHere      = "in_hand_here"
+	otherReplica    = "sealed_for_another_replica"
+	recordsAway     = "records_unavailable"
+	recordsBroken   = "records_broken"
+	recordsMissing  = "records_missing"
+	recordsFull     = "records_full"
+	pastDeadline    = "past_deadline"
+	claimUnknown    = "claim_unknown"
+	claimedByOther  = "claimed"
+	settleUnknown   = "settle_unknown"
+	directoryAway   = "directory_unavailable"
+	directorySilent = "directory_silent"
+	interrupted     = "interrupted"
+)
+
+// A request that has been verified, on its way through this replica.
+type request struct {
+	*envelope.Request
+	ref  reset.Ref
+	hash [32]byte // of the request as received
+	body *envelope.Body
+	key  *seal.RecordKey // for the private part of its records; nil if the body does not open
+}
+
+// listening is how long after its start a replica cannot say that nobody holds
+// a key: the others are heard of once every announceEvery.
+const listening = announceEvery + 2*time.Second
+
+// process takes a delivery as far as it can and says what is to become of it.
+func (c *Consumer) process(ctx context.Context, d Delivery, log *zerolog.Logger) fate {
+	req, err := envelope.ParseRequest(d.Data)
+	if err != nil {
+		return fate{kind: dropped, reason: notARequest, cause: err}
+	}
+	h := req.Header
+	now := time.Now()
+	if !c.cfg.Publishers.Verify(h.Signer, now, seal.KindRequest, req.Signed(), req.Sig) {
+		return fate{kind: dropped, reason: unknownSigner}
+	}
+	// From here on a pinned publisher vouches for what the header says.
+	ref := reset.Ref{Publisher: h.Publisher, ID: h.ID}
+	*log = log.With().Stringer(obs.Request, ref).Stringer(obs.Operation, h.Operation).Logger()
+	if h.Tenant != c.cfg.Tenant {
+		return fate{kind: dropped, reason: otherTenant}
+	}
+	if ahead := h.Accepted.Sub(now); ahead > reset.ClockSkew {
+		c.skewed.Store(int64(ahead))
+		log.Error().Dur(obs.Skew, ahead).Msg("our clock is too far behind the publisher's to work on its requests")
+		return fate{kind: handedBack, reason: aheadOfClock, delay: later}
+	}
+	c.skewed.Store(0)
+	if !c.hold(ref.ID) {
+		return fate{kind: handedBack, reason: inHandHere, delay: soon}
+	}
+	defer c.letGo(ref.ID)
+	defer c.keepInHand(ctx, d)()
+
+	r := &request{Request: req, ref: ref, hash: sha256.Sum256(d.Data)}
+	unreadable := c.open(r, d.Slot)
+	if errors.Is(unreadable, unseal.ErrNoBox) && (c.presence.holds(req.Wraps, now) || now.Sub(c.begun) < listening) {
+		return fate{kind: handedBack, reason: otherReplica, delay: soon}
+	}
+	if r.body != nil {
+		defer r.body.Password.Wipe()
+		defer r.body.Current.Wipe()
+	}
+	return c.walk(ctx, r, unreadable, d.Attempt)
+}
+
+// open opens the request's body. An error means that nobody can act on it.
+func (c *Consumer) open(r *request, slot string) error {
+	h := r.Header
+	switch {
+	case hex.EncodeToString(h.Slot[:]) != slot:
+		return errors.New("the request is not in its own slot")
+	case h.Deadline.Sub(h.Accepted) > reset.Deadline || h.Deadline.Before(h.Accepted):
+		return errors.New("the request's deadline is impossible")
+	case h.Operation != reset.Reset:
+		return fmt.Errorf("operation %s is not known to this version", h.Operation)
+	}
+	wraps := make([]seal.Wrap, len(r.Wraps))
+	for i, w := range r.Wraps {
+		wraps[i] = seal.Wrap{Box: w.Box, Sealed: w.Sealed}
+	}
+	plain, err := c.cfg.Keys.Open(wraps, r.HeaderBytes(), r.Body)
+	if err != nil {
+		return err
+	}
+	body, err := envelope.ParseBody(plain)
+	if err != nil {
+		clear(plain)
+		return err
+	}
+	r.body = body
+	key := seal.RecordKey(body.RecordKey)
+	r.key = &key
+	return nil
+}
+
+// maxChain is how long a chain may be to be claimed once more. The broker keeps 64
+// records of ours for a request; the last must not be a claim that nobody can
+// follow up.
+const maxChain = 60
+
+// walk is the state table of docs/life-of-a-request.md: what is done depends on
+// what the chain of records ends in. It goes round until the request has a fate.
+func (c *Consumer) walk(ctx context.Context, r *request, unreadable error, attempt uint64) fate {
+	chain := audit.Chain{r.accepted()}
+	for first := attempt == 1; ; first = false {
+		if ctx.Err() != nil {
+			return fate{kind: handedBack, reason: interrupted, cause: context.Cause(ctx)}
+		}
+		// On its first delivery a request's only record is the one that its
+		// header names; if that is wrong, our claim does not fit.
+		if !first {
+			var f *fate
+			if chain, f = c.read(ctx, r); f != nil {
+				return *f
+			}
+		}
+		switch last := chain.Last(); {
+		case chain.Ended():
+			return fate{kind: settled}
+		case !chain.Cancellable():
+			// Somebody, or we in an earlier life, may have sent a modify.
+			return fate{kind: handedBack, reason: claimedByOther, delay: reset.TakeOver}
+		case len(chain) >= maxChain:
+			return fate{kind: handedBack, reason: recordsFull, delay: later}
+		case time.Now().After(r.Header.Deadline):
+			// The publisher's cancel ends it.
+			return fate{kind: handedBack, reason: pastDeadline, delay: later}
+		default:
+			if f, again := c.apply(ctx, r, unreadable, last); !again {
+				return f
+			}
+		}
+	}
+}
+
+// accepted returns the chain's first link as the header, which is signed,
+// describes it.
+func (r *request) accepted() audit.Link {
+	h := r.Header
+	return audit.Link{
+		Record: &envelope.Record{
+			Kind: envelope.Accepted, Tenant: h.Tenant, Publisher: h.Publisher, ID: h.ID,
+			Operation: h.Operation, Time: h.Accepted,
+		},
+		Seq:  h.ParentSeq,
+		Hash: h.Parent,
+	}
+}
+
+// read returns the request's chain as the broker has it, or the fate of a
+// request whose chain cannot be relied on.
+func (c *Consumer) read(ctx context.Context, r *request) (audit.Chain, *fate) {
+	ctx, cancel := context.WithTimeout(ctx, later)
+	defer cancel()
+	stored, err := c.cfg.Queue.Records(ctx, r.ref.ID)
+	if err != nil {
+		return nil, &fate{kind: handedBack, reason: recordsAway, delay: soon, cause: err}
+	}
+	chain, err := c.verify.Verify(r.ref.ID, stored)
+	if err != nil {
+		return nil, &fate{kind: handedBack, reason: recordsBroken, delay: later, cause: err}
+	}
+	if len(chain) == 0 || chain[0].Hash != r.Header.Parent {
+		return nil, &fate{kind: handedBack, reason: recordsMissing, delay: later,
+			cause: errors.New("the broker lacks the record that the request was accepted with")}
+	}
+	return chain, nil
+}
+
+// keepInHand tells the broker that the request is being worked on, every two
+// seconds, but no longer than a claim and its modify can take: a worker that
+// hangs must not keep others away.
+func (c *Consumer) keepInHand(ctx context.Context, d Delivery) (stop func()) {
+	ctx, cancel := context.WithTimeout(ctx, reset.Window+reset.ModifyTimeout)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(2 * time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				if err := d.Progress(); err != nil {
+					c.cfg.Logger.Warn().AnErr(obs.Cause, err).Msg("telling the broker that a request is being worked on")
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
