@@ -1,0 +1,125 @@
+package main
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"writeback/internal/config"
+	"writeback/internal/directory"
+	"writeback/internal/guard"
+	"writeback/internal/obs"
+	"writeback/internal/queue"
+	"writeback/internal/reset"
+	"writeback/internal/seal"
+	"writeback/internal/unseal"
+)
+
+// settings is consumer.yaml.
+type settings struct {
+	Tenant           string           `yaml:"tenant"`            // as the publishers name it
+	Replica          string           `yaml:"replica"`           // name of this replica, unique in its tenant
+	Workers          int              `yaml:"workers"`           // requests in hand at once: 1 to 64, default 4
+	SoftStop         time.Duration    `yaml:"soft_stop"`         // what is in hand may take this long after the stop; default 10s
+	OperationsListen string           `yaml:"operations_listen"` // address of health and metrics
+	LogLevel         string           `yaml:"log_level"`         // error, warn, info or debug; default info
+	Broker           queue.Config     `yaml:"broker"`            //
+	SigningKeyFile   string           `yaml:"signing_key_file"`  // consumer.key
+	RuntimeDir       string           `yaml:"runtime_dir"`       // on a tmpfs: sealing keys outlive a crash; memory only if left out
+	PolicyFile       string           `yaml:"policy_file"`       // which accounts may be reset at all
+	Publishers       []seal.PinConfig `yaml:"publishers"`        // public keys of the publishers, 1 to 16
+	Consumers        []seal.PinConfig `yaml:"consumers"`         // public keys of the other replicas, where they are not ours
+	Directory        directory.Config `yaml:"directory"`         //
+}
+
+// maxSoftStop is what a service manager usually waits before it kills, less a
+// little.
+const maxSoftStop = 80 * time.Second
+
+// loaded is what the configuration names, read and checked.
+type loaded struct {
+	settings
+	level      zerolog.Level
+	signer     *seal.Signer
+	publishers seal.Pins
+	consumers  seal.Pins
+	policy     *guard.Policy
+	policyHash [32]byte
+}
+
+// load reads the configuration and every file that it names. Nothing is
+// connected to.
+func load(path string) (*loaded, error) {
+	l := &loaded{}
+	if err := config.Load(path, &l.settings); err != nil {
+		return nil, err
+	}
+	if err := l.read(); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return l, nil
+}
+
+func (l *loaded) read() (err error) {
+	if err := reset.ValidName(l.Tenant); err != nil {
+		return fmt.Errorf("tenant: %q: %w", l.Tenant, err)
+	}
+	if err := reset.ValidName(l.Replica); err != nil {
+		return fmt.Errorf("replica: %q: %w", l.Replica, err)
+	}
+	if l.Workers < 0 || l.Workers > 64 {
+		return fmt.Errorf("workers: %d is not between 1 and 64", l.Workers)
+	}
+	if l.SoftStop < 0 || l.SoftStop > maxSoftStop {
+		return fmt.Errorf("soft_stop: %s is not between 0s and %s", l.SoftStop, maxSoftStop)
+	}
+	if _, _, err := net.SplitHostPort(l.OperationsListen); err != nil {
+		return fmt.Errorf("operations_listen: %q must have the form host:port", l.OperationsListen)
+	}
+	l.Directory.ReadSecret = seal.ReadLine
+	if l.level, err = obs.ParseLevel(l.LogLevel); err != nil {
+		return err
+	}
+	if err := l.Directory.Validate(); err != nil {
+		return fmt.Errorf("directory.%w", err)
+	}
+	password, err := seal.ReadLine(l.Directory.PasswordFile)
+	if err != nil {
+		return fmt.Errorf("directory.password_file: %w", err)
+	}
+	password.Wipe() // it is read again for every connection
+	if l.signer, err = seal.LoadSigner(l.SigningKeyFile, seal.PurposeConsumer); err != nil {
+		return fmt.Errorf("signing_key_file: %w", err)
+	}
+	if err := l.Broker.Check(l.signer.Public().Bytes()); err != nil {
+		return err
+	}
+	if l.publishers, err = seal.ParsePins("publishers", l.Publishers, seal.PurposePublisher); err != nil {
+		return err
+	}
+	own := seal.PinConfig{Key: l.signer.Public().String()}
+	if l.consumers, err = seal.ParsePins("consumers", append(l.Consumers, own), seal.PurposeConsumer); err != nil {
+		return err
+	}
+	if l.PolicyFile == "" {
+		return errors.New("policy_file: is missing; it says which accounts may be reset at all")
+	}
+	if l.RuntimeDir != "" {
+		if err := unseal.CheckDir(l.RuntimeDir); err != nil {
+			return fmt.Errorf("runtime_dir: %w", err)
+		}
+	}
+	text, err := config.ReadTrusted(l.PolicyFile)
+	if err != nil {
+		return fmt.Errorf("policy_file: %w", err)
+	}
+	l.policyHash = sha256.Sum256(text)
+	if l.policy, err = guard.Parse(text); err != nil {
+		return fmt.Errorf("policy_file: %s: %w", l.PolicyFile, err)
+	}
+	return nil
+}

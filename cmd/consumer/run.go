@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"writeback/internal/audit"
+	"writeback/internal/cli"
+	"writeback/internal/consumer"
+	"writeback/internal/directory"
+	"writeback/internal/obs"
+	"writeback/internal/queue"
+	"writeback/internal/secret"
+	"writeback/internal/unseal"
+)
+
+func run(ctx context.Context, args []string, std cli.Streams) error {
+	fs := flag.NewFlagSet("consumer run", flag.ContinueOnError)
+	fs.SetOutput(std.Err)
+	path := fs.String("config", "consumer.yaml", "configuration `file`")
+	validate := fs.Bool("validate", false, "check the configuration and do nothing")
+	if err := cli.Parse(fs, args); err != nil {
+		return err
+	}
+	cfg, err := load(*path)
+	if err != nil {
+		return cli.Usage(err)
+	}
+	obs.SetUp()
+	log := obs.NewLogger(std.Err, "consumer").Level(cfg.level).With().Str(obs.Consumer, cfg.Replica).Logger()
+	dir, err := directory.New(cfg.Directory, log)
+	if err != nil {
+		return cli.Usagef("%s: directory.%w", *path, err)
+	}
+	defer dir.Close()
+	if *validate {
+		fmt.Fprintf(std.Out, "%s is valid.\n", *path)
+		return nil
+	}
+	if err := secret.ProtectProcess(); err != nil {
+		return err
+	}
+	keys, err := unseal.NewKeyring(cfg.RuntimeDir, time.Now())
+	if err != nil {
+		return cli.Usagef("%s: runtime_dir: %w", *path, err)
+	}
+	conn, err := queue.Connect(cfg.Broker, queue.Consumer, log)
+	if err != nil {
+		return cli.Usagef("%s: %w", *path, err)
+	}
+	defer conn.Close()
+	tenant := conn.OnPremises(cfg.Tenant)
+	reg := obs.NewRegistry()
+	c, err := consumer.New(consumer.Config{
+		Tenant:     cfg.Tenant,
+		Log:        audit.NewLog(cfg.signer, cfg.Replica),
+		Version:    obs.BuildVersion(),
+		PolicyHash: cfg.policyHash,
+		Publishers: cfg.publishers,
+		Consumers:  cfg.consumers,
+		Keys:       keys,
+		Queue:      tenant,
+		Take: func(ctx context.Context) (consumer.Delivery, error) {
+			d, err := tenant.Take(ctx)
+			if err != nil {
+				return consumer.Delivery{}, err
+			}
+			return consumer.Delivery{Data: d.Data, Slot: d.Slot, Attempt: d.Attempt, Receipt: d}, nil
+		},
+		Directory: func(ctx context.Context) (consumer.Session, error) { return dir.Begin(ctx) },
+		Policy:    cfg.policy,
+		Workers:   cfg.Workers,
+		SoftStop:  cfg.SoftStop,
+		Logger:    log,
+		Metrics:   reg,
+	})
+	if err != nil {
+		return cli.Usagef("%s: %w", *path, err)
+	}
+	opsListener, err := net.Listen("tcp", cfg.OperationsListen)
+	if err != nil {
+		return err
+	}
+	log.Info().Str(obs.Version, obs.BuildVersion()).Msg("consumer started")
+	defer log.Info().Msg("consumer stopped")
+
+	checkDirectory := every(15*time.Second, dir.Check)
+	go func() {
+		if err := checkDirectory(ctx); err != nil && ctx.Err() == nil {
+			log.Error().AnErr(obs.Cause, err).Msg("the directory cannot be used; requests wait in the queue until it can")
+		}
+	}()
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	working, fail := context.WithCancel(ctx)
+	defer fail()
+	g := new(errgroup.Group)
+	// A part that fails stops the others: half a consumer is worse than none.
+	part := func(run func() error) {
+		g.Go(func() error {
+			err := run()
+			if err != nil {
+				fail()
+			}
+			return err
+		})
+	}
+	part(func() error {
+		defer stop()
+		return c.Run(working)
+	})
+	part(func() error {
+		handler := obs.Handler(reg, obs.Check{Name: "broker", Run: conn.Check},
+			obs.Check{Name: "directory", Run: checkDirectory}, obs.Check{Name: "clock", Run: c.Clock})
+		return obs.Serve(running, opsListener, handler, 10*time.Second, time.Second)
+	})
+	part(func() error {
+		if err := conn.AwaitConnected(running); err != nil {
+			return nil // stopped before the broker was there
+		}
+		if err := tenant.CheckStreams(running); running.Err() == nil {
+			return err
+		}
+		return nil
+	})
+	return g.Wait()
+}
+
+// every makes check remember its result for a while, so that a probe of health
+// costs the directory no connection of its own each time.
+func every(d time.Duration, check func(context.Context) error) func(context.Context) error {
+	var mu sync.Mutex
+	var at time.Time
+	var last error
+	return func(ctx context.Context) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if time.Since(at) < d {
+			return last
+		}
+		err := check(ctx)
+		if ctx.Err() == nil { // a probe that was given up says nothing
+			last, at = err, time.Now()
+		}
+		return err
+	}
+}

@@ -1,0 +1,96 @@
+// Demo runs writeback as a whole on one machine: a domain controller, the
+// broker, two consumers and a publisher, as separate processes. It resets a
+// password, proves it, and goes on until it is interrupted.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"writeback/internal/lab"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second one ends the program at once
+	if err := run(ctx); err != nil {
+		fmt.Fprintf(os.Stderr, "demo: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) (failed error) {
+	binary, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	bin := filepath.Dir(binary)
+	opts := lab.Options{Bin: bin, NATS: filepath.Join(bin, "..", "nats"), Out: os.Stdout}
+	flag.IntVar(&opts.Consumers, "consumers", 2, "how many consumers run, 1 to 8")
+	flag.StringVar(&opts.Directory, "directory", "samba", "samba: a real domain, needs root; fake: a stand-in inside this program")
+	flag.StringVar(&opts.Endpoints, "endpoints", "", "write addresses, token and users to this `file`, for scripts")
+	flag.StringVar(&opts.Dir, "dir", "", "keep keys, logs and data in this `directory`, which must be empty (default: one that is removed in the end)")
+	once := flag.Bool("once", false, "end after the samples; the exit status says whether all was as expected")
+	flag.Parse()
+	if flag.NArg() != 0 || opts.Consumers < 1 || opts.Consumers > 8 || opts.Directory != "samba" && opts.Directory != "fake" {
+		fmt.Fprintln(os.Stderr, "demo: -consumers must be 1 to 8, -directory samba or fake, and there are no other arguments; see -help")
+		os.Exit(2)
+	}
+	if opts.Dir == "" {
+		if opts.Dir, err = os.MkdirTemp("", "writeback-demo-"); err != nil {
+			return err
+		}
+		defer func() {
+			if failed == nil { // else its logs are wanted
+				os.RemoveAll(opts.Dir)
+			}
+		}()
+	} else if opts.Dir, err = emptyDir(opts.Dir); err != nil {
+		return err
+	}
+
+	fmt.Println("Starting writeback on this machine:")
+	l, err := lab.Start(ctx, opts)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	if err := l.Samples(ctx); err != nil {
+		return fmt.Errorf("%w; logs are in %s", err, filepath.Join(l.Dir, "logs"))
+	}
+	fmt.Println("\nAll was as expected.")
+	if *once {
+		return nil
+	}
+	fmt.Printf("Logs are in %s.\n", filepath.Join(l.Dir, "logs"))
+	user := l.Directory.Users[1]
+	fmt.Printf(`
+Reset a password yourself:
+
+  curl -sS %s/v1/resets \
+    -H 'Authorization: Bearer %s' -H 'Content-Type: application/json' \
+    -d '{"account":{"upn":"%s"},"password":"Correct-Horse-7"}'
+
+Ctrl-C ends everything.
+`, l.APIURL, l.Token, user.UPN)
+	<-ctx.Done()
+	fmt.Println("Ending everything.")
+	return nil
+}
+
+// emptyDir returns the absolute path of a directory that is missing or empty.
+func emptyDir(path string) (string, error) {
+	entries, err := os.ReadDir(path)
+	if err == nil && len(entries) > 0 {
+		return "", fmt.Errorf("-dir: %s is not empty", path)
+	}
+	if err != nil && !os.IsNotExist(err) {
+		return "", err
+	}
+	return filepath.Abs(path)
+}

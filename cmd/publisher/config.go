@@ -1,0 +1,165 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"writeback/internal/config"
+	"writeback/internal/obs"
+	"writeback/internal/queue"
+	"writeback/internal/reset"
+	"writeback/internal/seal"
+)
+
+// settings is publisher.yaml.
+type settings struct {
+	Listen           string           `yaml:"listen"`            // address of the API; without tls a loopback address
+	TLS              *tlsFiles        `yaml:"tls"`               // certificate of the API
+	OperationsListen string           `yaml:"operations_listen"` // address of health and metrics; no caller of the API should reach it
+	LogLevel         string           `yaml:"log_level"`         // error, warn, info or debug; default info
+	Broker           queue.Config     `yaml:"broker"`            //
+	SigningKeyFile   string           `yaml:"signing_key_file"`  // publisher.key, the same for all publishers
+	SlotKeyFile      string           `yaml:"slot_key_file"`     // slot.key, the same for all publishers
+	RecordKeyFile    string           `yaml:"record_key_file"`   // record.key, the same for all publishers
+	TokensFile       string           `yaml:"tokens_file"`       // who may call; see `publisher token`
+	Publishers       []seal.PinConfig `yaml:"publishers"`        // further keys that publishers sign with, while one is replaced
+	Tenants          []tenant         `yaml:"tenants"`           // 1 at least
+}
+
+type tlsFiles struct {
+	CertFile string `yaml:"cert_file"` // PEM
+	KeyFile  string `yaml:"key_file"`  // PEM
+}
+
+type tenant struct {
+	Name      string           `yaml:"name"`      // as the broker's accounts file has it
+	Consumers []seal.PinConfig `yaml:"consumers"` // public keys of the tenant's consumers, 1 to 16
+}
+
+// loaded is what the configuration names, read and checked.
+type loaded struct {
+	settings
+	level      zerolog.Level
+	cert       *tls.Certificate // of the API; nil without tls
+	signer     *seal.Signer
+	slots      seal.SlotKey
+	months     seal.MonthKeys
+	publishers seal.Pins
+	consumers  []seal.Pins // of tenants, in their order
+}
+
+// load reads the configuration and every key that it names. Nothing is
+// connected to.
+func load(path string) (*loaded, error) {
+	l := &loaded{}
+	if err := config.Load(path, &l.settings); err != nil {
+		return nil, err
+	}
+	if err := l.read(); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return l, nil
+}
+
+func (l *loaded) read() (err error) {
+	if l.level, err = obs.ParseLevel(l.LogLevel); err != nil {
+		return err
+	}
+	if err := l.listeners(); err != nil {
+		return err
+	}
+	if l.TokensFile == "" {
+		return errors.New("tokens_file: is missing")
+	}
+	if _, err := config.ReadTrusted(l.TokensFile); err != nil {
+		return fmt.Errorf("tokens_file: %w", err)
+	}
+	if l.signer, err = seal.LoadSigner(l.SigningKeyFile, seal.PurposePublisher); err != nil {
+		return fmt.Errorf("signing_key_file: %w", err)
+	}
+	if err := l.Broker.Check(l.signer.Public().Bytes()); err != nil {
+		return err
+	}
+	if l.slots, err = seal.LoadSlotKey(l.SlotKeyFile); err != nil {
+		return fmt.Errorf("slot_key_file: %w", err)
+	}
+	if l.months, err = seal.LoadMonthKeys(l.RecordKeyFile); err != nil {
+		return fmt.Errorf("record_key_file: %w", err)
+	}
+	if until, now := l.months.Until(), seal.MonthOf(time.Now()); until < now {
+		return fmt.Errorf("record_key_file: its last key was for %s, and it is %s; run `publisher init`", until, now)
+	}
+	own := seal.PinConfig{Key: l.signer.Public().String()}
+	if l.publishers, err = seal.ParsePins("publishers", append(l.Publishers, own), seal.PurposePublisher); err != nil {
+		return err
+	}
+	if len(l.Tenants) == 0 {
+		return errors.New("tenants: at least one is needed")
+	}
+	for i, t := range l.Tenants {
+		name := fmt.Sprintf("tenants[%d]", i)
+		if err := reset.ValidName(t.Name); err != nil {
+			return fmt.Errorf("%s.name: %q: %w", name, t.Name, err)
+		}
+		if slices.ContainsFunc(l.Tenants[:i], func(o tenant) bool { return o.Name == t.Name }) {
+			return fmt.Errorf("%s.name: %q is there twice", name, t.Name)
+		}
+		pins, err := seal.ParsePins(name+".consumers", t.Consumers, seal.PurposeConsumer)
+		if err != nil {
+			return err
+		}
+		l.consumers = append(l.consumers, pins)
+	}
+	return nil
+}
+
+func (t *tlsFiles) load() (*tls.Certificate, error) {
+	chain, err := os.ReadFile(t.CertFile)
+	if err != nil {
+		return nil, fmt.Errorf("cert_file: %w", err)
+	}
+	key, err := seal.ReadFile(t.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("key_file: %w", err)
+	}
+	defer key.Wipe()
+	var cert tls.Certificate
+	err = key.Reveal(func(b []byte) (err error) {
+		cert, err = tls.X509KeyPair(chain, b)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cert_file %s and key_file %s: %w", t.CertFile, t.KeyFile, err)
+	}
+	return &cert, nil
+}
+
+func (l *loaded) listeners() error {
+	host, _, err := net.SplitHostPort(l.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %q must have the form host:port", l.Listen)
+	}
+	ip := net.ParseIP(host)
+	if l.TLS == nil && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return fmt.Errorf("listen: %s is not a loopback address; passwords arrive here, so tls is needed", host)
+	}
+	if l.TLS != nil && (l.TLS.CertFile == "" || l.TLS.KeyFile == "") {
+		return errors.New("tls: cert_file and key_file are both needed")
+	}
+	if l.TLS != nil {
+		if l.cert, err = l.TLS.load(); err != nil {
+			return fmt.Errorf("tls: %w", err)
+		}
+	}
+	if _, _, err := net.SplitHostPort(l.OperationsListen); err != nil {
+		return fmt.Errorf("operations_listen: %q must have the form host:port", l.OperationsListen)
+	}
+	return nil
+}

@@ -1,0 +1,15 @@
+// Publisher is the cloud side of writeback: it takes password resets over
+// HTTP, seals them for the consumers on premises and shows what became of them.
+package main
+
+import "writeback/internal/cli"
+
+func main() {
+	cli.Main("publisher", "takes password resets in the cloud and hands them to the company's directory", []cli.Command{
+		{Name: "init", About: "makes the keys that are missing and prints the public ones", Run: initKeys},
+		{Name: "streams", About: "creates or updates the broker's streams and says what it changed", Run: streams},
+		{Name: "token", About: "makes, lists and removes the tokens of API callers", Run: token},
+		{Name: "serve", About: "runs the API", Run: serve},
+		{Name: "send", About: "resets one password through the API, read from standard input", Run: send},
+	})
+}

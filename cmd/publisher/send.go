@@ -1,0 +1,208 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"writeback/internal/cli"
+	"writeback/internal/reset"
+	"writeback/internal/seal"
+	"writeback/internal/secret"
+)
+
+// An answer is what `send` reads of the API's object or problem document.
+type answer struct {
+	ID      string             `json:"id"`
+	State   string             `json:"state"`
+	Code    string             `json:"code"`
+	Message string             `json:"message"`
+	Detail  string             `json:"detail"`
+	Field   string             `json:"field"`
+	Details map[string]any     `json:"details"`
+	Timings map[string]float64 `json:"timings_ms"`
+}
+
+func send(ctx context.Context, args []string, std cli.Streams) error {
+	fs := flag.NewFlagSet("publisher send", flag.ContinueOnError)
+	fs.SetOutput(std.Err)
+	api := fs.String("api", "http://127.0.0.1:8080", "`URL` of the API")
+	ca := fs.String("ca", "", "`file` with the API's certificate authority (PEM); the system's if left out")
+	tokenFile := fs.String("token-file", "", "`file` that holds a token, as `publisher token` printed it")
+	actor := fs.String("actor", "admin", "admin, or self for a user that you have verified")
+	subject := fs.String("subject", "", "who asks, for the audit")
+	key := fs.String("idempotency-key", "", "`key` that makes a repeat return the first outcome")
+	wait := fs.Duration("wait", 15*time.Second, "how long to wait for the outcome, at most 60s")
+	accounts := make(map[string]*string)
+	for _, kind := range reset.NameKinds() {
+		name := strings.ReplaceAll(kind.String(), "_", "-")
+		accounts[kind.String()] = fs.String(name, "", "the account's `"+name+"`")
+	}
+	if err := cli.Parse(fs, args); err != nil {
+		return err
+	}
+	account := make(map[string]string)
+	for kind, value := range accounts {
+		if *value != "" {
+			account[kind] = *value
+		}
+	}
+	if len(account) != 1 {
+		return cli.Usagef("name exactly one account, with -upn, -immutable-id, -object-guid, -sam-account-name or -sid")
+	}
+	if *tokenFile == "" {
+		return cli.Usagef("-token-file: is missing")
+	}
+	token, err := seal.ReadLine(*tokenFile)
+	if err != nil {
+		return cli.Usagef("-token-file: %w", err)
+	}
+	defer token.Wipe()
+	client, err := httpClient(*ca, *wait)
+	if err != nil {
+		return cli.Usagef("-ca: %w", err)
+	}
+	password, err := readPassword(std.In)
+	if err != nil {
+		return cli.Usagef("standard input: %w", err)
+	}
+	defer password.Wipe()
+	body, err := requestBody(account, map[string]string{"kind": *actor, "subject": *subject}, password)
+	if err != nil {
+		return err
+	}
+	defer clear(body)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, *api+"/v1/resets", bytes.NewReader(body))
+	if err != nil {
+		return cli.Usagef("-api: is not a URL")
+	}
+	if host := req.URL.Hostname(); req.URL.Scheme != "https" && host != "localhost" && !net.ParseIP(host).IsLoopback() {
+		return cli.Usagef("-api: %s is not on this machine; a password goes there over https only", host)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Prefer", fmt.Sprintf("wait=%d", int(wait.Seconds())))
+	if *key != "" {
+		req.Header.Set("Idempotency-Key", *key)
+	}
+	token.Reveal(func(b []byte) error {
+		req.Header.Set("Authorization", "Bearer "+string(b))
+		return nil
+	})
+	resp, err := client.Do(req)
+	if err != nil {
+		return fmt.Errorf("calling the API: %w", err)
+	}
+	defer resp.Body.Close()
+	return show(resp, std.Out)
+}
+
+// show prints the answer. An outcome that is not applied is an error, so that
+// scripts see it in the exit code.
+func show(resp *http.Response, w io.Writer) error {
+	var a answer
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&a); err != nil {
+		return fmt.Errorf("the API answered %s and no JSON", resp.Status)
+	}
+	if a.ID != "" {
+		fmt.Fprintf(w, "request  %s\n", a.ID)
+	}
+	if a.State != "" {
+		fmt.Fprintf(w, "state    %s\n", a.State)
+	}
+	for _, point := range []string{"accepted", "sealed", "stored", "picked_up", "applied", "answered"} {
+		if ms, ok := a.Timings[point]; ok {
+			fmt.Fprintf(w, "  %-10s %8.1f ms\n", point, ms)
+		}
+	}
+	if len(a.Details) > 0 {
+		details, err := json.Marshal(a.Details)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(w, "details  %s\n", details)
+	}
+	if a.Code != "" {
+		fmt.Fprintf(w, "code     %s\n", a.Code)
+	}
+	for _, text := range []string{a.Message, a.Detail} {
+		if text != "" {
+			fmt.Fprintf(w, "%s\n", text)
+			break
+		}
+	}
+	switch {
+	case a.Code == string(reset.Applied), a.Code == string(reset.AppliedPartly):
+		return nil
+	case a.Code == string(reset.Unconfirmed), resp.StatusCode == http.StatusInternalServerError && a.Code != string(reset.Unreadable):
+		return fmt.Errorf("it is not known whether it was applied")
+	case a.Field != "":
+		return fmt.Errorf("not applied: %s (%s)", a.Code, a.Field)
+	case a.Code == "":
+		return fmt.Errorf("not known yet; ask again with GET /v1/requests/%s", a.ID)
+	}
+	return fmt.Errorf("not applied: %s", a.Code)
+}
+
+// requestBody writes the JSON by hand where the password goes, since encoding/json
+// would need it as a string.
+func requestBody(account, actor map[string]string, password secret.Value) ([]byte, error) {
+	head, err := json.Marshal(map[string]any{"account": account, "actor": actor})
+	if err != nil {
+		return nil, err
+	}
+	body := append(head[:len(head)-1], `,"password":"`...)
+	err = password.Reveal(func(b []byte) error {
+		for _, c := range b {
+			if c == '"' || c == '\\' || c < ' ' {
+				body = fmt.Appendf(body, `\u%04x`, c)
+			} else {
+				body = append(body, c)
+			}
+		}
+		return nil
+	})
+	return append(body, `"}`...), err
+}
+
+// readPassword reads the first line.
+func readPassword(r io.Reader) (secret.Value, error) {
+	line, err := bufio.NewReaderSize(r, 4096).ReadSlice('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return secret.Value{}, errors.New("the first line must be the password, and shorter than 4 kB")
+	}
+	v := secret.New(bytes.Clone(bytes.TrimRight(line, "\r\n")))
+	clear(line)
+	if v.Empty() {
+		return secret.Value{}, errors.New("the first line must be the new password, and is empty")
+	}
+	return v, nil
+}
+
+func httpClient(caFile string, wait time.Duration) (*http.Client, error) {
+	transport := &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}}
+	if caFile != "" {
+		pem, err := os.ReadFile(caFile)
+		if err != nil {
+			return nil, err
+		}
+		transport.TLSClientConfig.RootCAs = x509.NewCertPool()
+		if !transport.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s: holds no PEM certificate", caFile)
+		}
+	}
+	// A redirect would take token and password to another host.
+	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &http.Client{Transport: transport, CheckRedirect: stay, Timeout: wait + 30*time.Second}, nil
+}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"flag"
+	"fmt"
+	"net"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"writeback/internal/audit"
+	"writeback/internal/cli"
+	"writeback/internal/obs"
+	"writeback/internal/portal"
+	"writeback/internal/publisher"
+	"writeback/internal/queue"
+	"writeback/internal/secret"
+)
+
+// When the program stops, callers that wait for an outcome may go on waiting for
+// patience, and are then told what is known; drain is when the last of them must
+// have their answer.
+const (
+	patience = 15 * time.Second
+	drain    = 20 * time.Second
+)
+
+func serve(ctx context.Context, args []string, std cli.Streams) error {
+	fs := flag.NewFlagSet("publisher serve", flag.ContinueOnError)
+	fs.SetOutput(std.Err)
+	path := fs.String("config", "publisher.yaml", "configuration `file`")
+	validate := fs.Bool("validate", false, "check the configuration and do nothing")
+	if err := cli.Parse(fs, args); err != nil {
+		return err
+	}
+	cfg, err := load(*path)
+	if err != nil {
+		return cli.Usage(err)
+	}
+	obs.SetUp()
+	log := obs.NewLogger(std.Err, "publisher").Level(cfg.level)
+	tokens, err := portal.OpenTokens(cfg.TokensFile, log)
+	if err != nil {
+		return cli.Usagef("%s: tokens_file: %w", *path, err)
+	}
+	if *validate {
+		fmt.Fprintf(std.Out, "%s is valid.\n", *path)
+		return nil
+	}
+	if err := secret.ProtectProcess(); err != nil {
+		return err
+	}
+	conn, err := queue.Connect(cfg.Broker, queue.Publisher, log)
+	if err != nil {
+		return cli.Usagef("%s: %w", *path, err)
+	}
+	defer conn.Close()
+
+	reg := obs.NewRegistry()
+	pub := publisher.New(publisher.Config{
+		Log:        audit.NewLog(cfg.signer, publisher.NewInstance()),
+		Publishers: cfg.publishers,
+		Slots:      cfg.slots,
+		Months:     cfg.months,
+		Tenants:    cfg.tenants(conn),
+		Logger:     log,
+		Metrics:    reg,
+	})
+	api, err := portal.New(portal.Config{Publisher: pub, Tokens: tokens, Log: log, Metrics: reg})
+	if err != nil {
+		return err
+	}
+	apiListener, err := listen(cfg.Listen, cfg.cert)
+	if err != nil {
+		return err
+	}
+	opsListener, err := net.Listen("tcp", cfg.OperationsListen)
+	if err != nil {
+		return err
+	}
+	log.Info().Str(obs.Address, apiListener.Addr().String()).Str(obs.Version, obs.BuildVersion()).Msg("publisher started")
+	defer log.Info().Msg("publisher stopped")
+
+	// The API stops first, so that callers who wait are answered; then the
+	// publisher, which makes sure that the broker has what it took.
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	serving, fail := context.WithCancel(ctx)
+	defer fail()
+	defer context.AfterFunc(serving, func() { time.AfterFunc(patience, pub.Dismiss) })()
+	g := new(errgroup.Group)
+	// A part that fails stops the others: half a publisher is worse than none.
+	part := func(run func() error) {
+		g.Go(func() error {
+			err := run()
+			if err != nil {
+				fail()
+			}
+			return err
+		})
+	}
+	part(func() error {
+		defer stop()
+		return obs.Serve(serving, apiListener, api, portal.MaxDuration+drain, drain)
+	})
+	part(func() error { return pub.Run(running) })
+	part(func() error {
+		return obs.Serve(running, opsListener, obs.Handler(reg, checks(conn, pub)...), 10*time.Second, time.Second)
+	})
+	part(func() error {
+		if err := cfg.checkStreams(running, conn); running.Err() == nil {
+			return err
+		}
+		return nil // stopped before the broker was there
+	})
+	return g.Wait()
+}
+
+// checks are what /readyz says. A tenant without a consumer does not keep the
+// others, or who asks for an outcome, from being served.
+func checks(conn *queue.Conn, pub *publisher.Publisher) []obs.Check {
+	return []obs.Check{
+		{Name: "broker", Run: conn.Check},
+		{Name: "record_key", Run: pub.Keys},
+		{Name: "consumers", Run: pub.Presence, Advisory: true},
+	}
+}
+
+// checkStreams waits for the broker and makes sure that its streams keep what
+// they acknowledge.
+func (l *loaded) checkStreams(ctx context.Context, conn *queue.Conn) error {
+	if err := conn.AwaitConnected(ctx); err != nil {
+		return err
+	}
+	for _, t := range l.Tenants {
+		if err := conn.Tenant(t.Name).CheckStreams(ctx); err != nil {
+			return fmt.Errorf("tenant %s: %w", t.Name, err)
+		}
+	}
+	return nil
+}
+
+func (l *loaded) tenants(conn *queue.Conn) []publisher.Tenant {
+	var list []publisher.Tenant
+	for i, t := range l.Tenants {
+		list = append(list, publisher.Tenant{Name: t.Name, Broker: conn.Tenant(t.Name), Consumers: l.consumers[i]})
+	}
+	return list
+}
+
+func listen(addr string, cert *tls.Certificate) (net.Listener, error) {
+	if cert == nil {
+		return net.Listen("tcp", addr)
+	}
+	return tls.Listen("tcp", addr, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*cert}})
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"writeback/internal/cli"
+	"writeback/internal/config"
+	"writeback/internal/obs"
+	"writeback/internal/queue"
+)
+
+// provision is the configuration of `publisher streams`. It is a file of its
+// own because its keys are: they belong to a machine that is not a publisher.
+type provision struct {
+	Broker         queue.Config `yaml:"broker"`           // as the provisioner of the tenant's account
+	SystemNKeyFile string       `yaml:"system_nkey_file"` // of the system account, to make sure that writes are durable
+	Replicas       int          `yaml:"replicas"`         // 1 for one server, 3 or 5 for a cluster
+}
+
+func (p provision) validate() error {
+	switch {
+	case p.SystemNKeyFile == "":
+		return errors.New("system_nkey_file: is missing")
+	case p.Replicas != 1 && p.Replicas != 3 && p.Replicas != 5:
+		return fmt.Errorf("replicas: must be 1, 3 or 5, not %d", p.Replicas)
+	}
+	if _, err := queue.LoadNKey(p.SystemNKeyFile); err != nil {
+		return fmt.Errorf("system_nkey_file: %w", err)
+	}
+	return p.Broker.Check(nil)
+}
+
+func streams(ctx context.Context, args []string, std cli.Streams) error {
+	fs := flag.NewFlagSet("publisher streams", flag.ContinueOnError)
+	fs.SetOutput(std.Err)
+	path := fs.String("config", "provision.yaml", "configuration `file` of the provisioner")
+	timeout := fs.Duration("timeout", 30*time.Second, "how long to wait for the broker")
+	validate := fs.Bool("validate", false, "check the configuration and do nothing")
+	if err := cli.Parse(fs, args); err != nil {
+		return err
+	}
+	var cfg provision
+	if err := config.Load(*path, &cfg); err != nil {
+		return cli.Usage(err)
+	}
+	if err := cfg.validate(); err != nil {
+		return cli.Usagef("%s: %w", *path, err)
+	}
+	if *validate {
+		fmt.Fprintf(std.Out, "%s is valid.\n", *path)
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, *timeout)
+	defer cancel()
+	log := obs.NewLogger(std.Err, "publisher").Level(zerolog.ErrorLevel)
+	system := cfg.Broker
+	system.NKeyFile = cfg.SystemNKeyFile
+	if err := with(ctx, system, queue.System, log, (*queue.Conn).CheckDurable); err != nil {
+		return err
+	}
+	return with(ctx, cfg.Broker, queue.Provisioner, log, func(c *queue.Conn, ctx context.Context) error {
+		return c.Provision(ctx, cfg.Replicas, func(line string) { fmt.Fprintln(std.Out, line) })
+	})
+}
+
+// with calls f with a connection that is up.
+func with(ctx context.Context, cfg queue.Config, role queue.Role, log zerolog.Logger, f func(*queue.Conn, context.Context) error) error {
+	conn, err := queue.Connect(cfg, role, log)
+	if err != nil {
+		return cli.Usage(err)
+	}
+	defer conn.Close()
+	if err := conn.AwaitConnected(ctx); err != nil {
+		return err
+	}
+	return f(conn, ctx)
+}

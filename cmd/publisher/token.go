@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"writeback/internal/cli"
+	"writeback/internal/portal"
+	"writeback/internal/reset"
+)
+
+func token(_ context.Context, args []string, std cli.Streams) error {
+	flags := flag.NewFlagSet("publisher token", flag.ContinueOnError)
+	flags.SetOutput(std.Err)
+	path := flags.String("file", "tokens.json", "tokens `file`, as publisher.yaml names it")
+	list := flags.Bool("list", false, "list the tokens, without their text, which nobody has")
+	remove := flags.String("remove", "", "remove the token with this `id`; it is refused within a second")
+	tenant := flags.String("tenant", "", "`name` of the tenant whose accounts the caller may reset")
+	source := flags.String("source", "", "`name` of the caller, for audit and log")
+	operations := flags.String("operations", "reset", "what the caller may ask for, `list` with commas")
+	actors := flags.String("actors", "admin", "for whom the caller may speak: admin, self, or both; self is for callers that have verified the user")
+	names := flags.String("names", "immutable_id,object_guid", "how the caller may name accounts, `list` with commas")
+	days := flags.Int("days", 90, "`number` of days until the token ends, at most 366")
+	if err := cli.Parse(flags, args); err != nil {
+		return err
+	}
+	switch {
+	case *list:
+		return listTokens(*path, std)
+	case *remove != "":
+		return portal.RemoveToken(*path, *remove)
+	}
+	grant := portal.Grant{Tenant: *tenant, Source: *source, NotAfter: time.Now().AddDate(0, 0, *days)}
+	var err error
+	if grant.Operations, err = parseList("operations", *operations, reset.ParseOperation); err != nil {
+		return err
+	}
+	if grant.ActorKinds, err = parseList("actors", *actors, reset.ParseActorKind); err != nil {
+		return err
+	}
+	if grant.Names, err = parseList("names", *names, reset.ParseNameKind); err != nil {
+		return err
+	}
+	text, entry, err := portal.NewToken(grant, time.Now())
+	if err != nil {
+		return cli.Usage(err)
+	}
+	defer text.Wipe()
+	if err := portal.AddToken(*path, entry); err != nil {
+		return err
+	}
+	fmt.Fprintf(std.Err, "Token %s for %s ends on %s. This is the only time that it is shown:\n",
+		entry.ID, entry.Source, entry.NotAfter.Format(time.DateOnly))
+	return text.Reveal(func(b []byte) error {
+		_, err := fmt.Fprintf(std.Out, "%s\n", b)
+		return err
+	})
+}
+
+// parseList parses names with commas between them.
+func parseList[T any](flag, s string, parse func(string) (T, error)) ([]T, error) {
+	var list []T
+	for _, name := range strings.Split(s, ",") {
+		v, err := parse(strings.TrimSpace(name))
+		if err != nil {
+			return nil, cli.Usagef("-%s: %w %q", flag, err, name)
+		}
+		list = append(list, v)
+	}
+	return list, nil
+}
+
+func listTokens(path string, std cli.Streams) error {
+	entries, err := portal.ReadTokens(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return cli.Usage(err)
+	}
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(std.Out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "ID\tTENANT\tSOURCE\tOPERATIONS\tACTORS\tNAMES\tENDS")
+	for _, e := range entries {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.ID, e.Tenant, e.Source,
+			join(e.Operations), join(e.ActorKinds), join(e.Names), e.NotAfter.Format(time.DateOnly))
+	}
+	return w.Flush()
+}
+
+func join[T fmt.Stringer](list []T) string {
+	names := make([]string, len(list))
+	for i, v := range list {
+		names[i] = v.String()
+	}
+	return strings.Join(names, ",")
+}
