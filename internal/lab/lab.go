@@ -1,0 +1,216 @@
+// Package lab runs the whole system on one machine, for the demo, for scripts
+// and for benchmarks: a domain controller, nats-server with the files of nats/,
+// a publisher and consumers, each a process of its own with keys, certificates
+// and configuration made for this run. A process that dies is started again.
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"writeback/internal/queue"
+	"writeback/internal/testkit"
+	"writeback/internal/testkit/broker"
+	"writeback/internal/testkit/fakead"
+	"writeback/internal/testkit/samba"
+)
+
+// Tenant is the tenant that nats/accounts.conf is written for.
+const Tenant = "corp"
+
+// Options say what to run.
+type Options struct {
+	Bin       string    // directory of the programs, bin/ of the repository
+	NATS      string    // directory of the broker's configuration, nats/ of the repository
+	Dir       string    // everything that this run writes; missing or empty
+	Consumers int       // replicas, 1 to 8
+	Directory string    // "samba" or "fake"
+	Endpoints string    // file for scripts; none if empty
+	Out       io.Writer // what is started, and what died
+}
+
+// A Lab is a running system.
+type Lab struct {
+	Directory testkit.Directory
+	APIURL    string
+	Token     string
+	Broker    *broker.Files
+	Dir       string
+
+	opts    Options
+	fake    *fakead.Server // nil where the directory is a real one
+	runtime string         // tmpfs directory of the consumers; empty if there is none
+	close   []func()
+
+	mu        sync.Mutex // guards what follows, and the order of lines on Out
+	processes []*process
+	closing   bool
+}
+
+// Start starts everything, and returns when a reset can be accepted.
+func Start(ctx context.Context, opts Options) (l *Lab, err error) {
+	if opts.Consumers < 1 || opts.Consumers > 8 {
+		return nil, fmt.Errorf("consumers: %d is not between 1 and 8", opts.Consumers)
+	}
+	l = &Lab{opts: opts, Dir: opts.Dir}
+	defer func() {
+		if err != nil {
+			l.Close()
+			l = nil
+		}
+	}()
+	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
+		return l, err
+	}
+	for _, step := range []func(context.Context) error{
+		l.startDirectory, l.startBroker, l.configure, l.startConsumers, l.startPublisher, l.awaitReady,
+	} {
+		if err := step(ctx); err != nil {
+			return l, err
+		}
+	}
+	return l, l.writeEndpoints()
+}
+
+// Close ends everything that was started, the last first. It is safe twice.
+func (l *Lab) Close() {
+	l.mu.Lock()
+	l.closing = true
+	processes := l.processes
+	l.processes = nil
+	l.mu.Unlock()
+	for i := len(processes) - 1; i >= 0; i-- {
+		processes[i].end()
+	}
+	for i := len(l.close) - 1; i >= 0; i-- {
+		l.close[i]()
+	}
+	l.close = nil
+}
+
+func (l *Lab) say(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	fmt.Fprintf(l.opts.Out, format+"\n", args...)
+}
+
+func (l *Lab) path(elem ...string) string {
+	return filepath.Join(append([]string{l.opts.Dir}, elem...)...)
+}
+
+func (l *Lab) startDirectory(ctx context.Context) error {
+	switch l.opts.Directory {
+	case "samba":
+		d, err := samba.Start(ctx, samba.Options{Dir: l.path("samba"), Log: l.opts.Out})
+		if err != nil {
+			return fmt.Errorf("starting the domain: %w (-directory fake needs neither root nor Samba)", err)
+		}
+		l.close = append(l.close, func() { d.Close() })
+		l.Directory = d.Directory
+		l.watch("samba", d.LogFile(), d)
+		return nil
+	case "fake":
+		if err := os.MkdirAll(l.path("fakead"), 0o700); err != nil {
+			return err
+		}
+		s, err := fakead.Start(fakead.Options{Dir: l.path("fakead")})
+		if err != nil {
+			return err
+		}
+		l.close = append(l.close, func() { s.Close() })
+		l.fake, l.Directory = s, s.Directory()
+		l.say("  %-10s a stand-in inside this program, not a real Active Directory: %s", "fake AD", l.Directory.URL)
+		return nil
+	}
+	return fmt.Errorf("directory: %q is neither samba nor fake", l.opts.Directory)
+}
+
+// startBroker runs nats-server with the files of nats/, to which it adds one
+// user: an administrator of the tenant's account, for looking around. There is
+// none in production.
+func (l *Lab) startBroker(ctx context.Context) error {
+	dir := l.path("nats")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	admin, _, err := queue.MakeNKey(l.AdminKeyFile())
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"nats-server.conf", "accounts.conf"} {
+		text, err := os.ReadFile(filepath.Join(l.opts.NATS, name))
+		if err != nil {
+			return err
+		}
+		const users = "jetstream: enabled\n\n    users: ["
+		if name == "accounts.conf" {
+			if !bytes.Contains(text, []byte(users)) {
+				return errors.New("nats/accounts.conf: the demo does not find the tenant's list of users")
+			}
+			text = bytes.Replace(text, []byte(users), []byte(users+"\n      { nkey: "+admin+" } # the demo's administrator"), 1)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			return err
+		}
+	}
+	if l.Broker, err = broker.NewFiles(dir, filepath.Join(dir, "nats-server.conf")); err != nil {
+		return err
+	}
+	_, err = l.run("nats", func() *exec.Cmd { return l.Broker.Command(filepath.Join(l.opts.Bin, "nats-server")) })
+	return err
+}
+
+// AdminKeyFile is the seed (nkey) of an administrator of the tenant's account,
+// for looking around. Production has none.
+func (l *Lab) AdminKeyFile() string { return l.path("nats", "admin.nk") }
+
+func (l *Lab) startConsumers(context.Context) error {
+	for i := range l.opts.Consumers {
+		if _, err := l.run(consumerName(i), l.program("consumer", "run", "-config", l.path(consumerName(i), "consumer.yaml"))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Lab) startPublisher(context.Context) error {
+	_, err := l.run("publisher", l.program("publisher", "serve", "-config", l.path("publisher", "publisher.yaml")))
+	return err
+}
+
+func consumerName(i int) string { return fmt.Sprintf("consumer%d", i+1) }
+
+// program returns a function that makes the command of one of our programs.
+func (l *Lab) program(name string, args ...string) func() *exec.Cmd {
+	return func() *exec.Cmd { return exec.Command(filepath.Join(l.opts.Bin, name), args...) }
+}
+
+// call runs one of our programs to its end and returns what it printed.
+func (l *Lab) call(ctx context.Context, name string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(l.opts.Bin, name), args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("%s %s: %w\n%s", name, args[0], err, errs.String())
+	}
+	return strings.TrimSpace(out.String()), nil
+}
+
+// freeAddress returns a loopback address with a port that nothing listens on.
+func freeAddress() (string, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer ln.Close()
+	return ln.Addr().String(), nil
+}
