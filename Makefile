@@ -1,0 +1,46 @@
+# What a clean Debian machine needs is installed and started by the tests and
+# the demo themselves; only Go must be there. Run as root for a real domain.
+
+GO ?= go
+
+.PHONY: demo test bin lint cc bench fuzz clean
+
+# Everything on this machine: a domain controller, the broker, two consumers, a
+# publisher. DEMO holds flags, for example: make demo DEMO='-once -directory fake'
+demo: bin
+	bin/demo $(DEMO)
+
+# All tests, with the race detector, on one real domain that they share.
+test: bin lint cc
+	$(GO) build -o bin/ ./internal/testkit/withdomain
+	bin/withdomain $(GO) test -race -shuffle=on -timeout 14m $(TEST) ./...
+
+# The programs, and the broker that go.mod names.
+bin:
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/... github.com/nats-io/nats-server/v2
+
+# The race detector needs a C compiler.
+cc:
+	command -v gcc >/dev/null || { apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev; }
+
+lint:
+	test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these files'; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+	$(GO) mod tidy -diff
+	cd tools && $(GO) mod tidy -diff
+
+# How long a reset takes, directly and through the whole system, in one run.
+bench: bin
+	$(GO) run ./internal/lab/bench
+
+# Each fuzz target for FUZZTIME.
+FUZZTIME ?= 1m
+fuzz:
+	@set -e; for pkg in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; done
+
+clean:
+	rm -rf bin
