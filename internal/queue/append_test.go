@@ -12,6 +12,7 @@ import (
 
 	"writeback/internal/queue"
 	"writeback/internal/reset"
+	"writeback/internal/testkit"
 	"writeback/internal/testkit/broker"
 )
 
@@ -206,7 +207,7 @@ func TestNothingIsStoredLater(t *testing.T) {
 		away func(t *testing.T) (conn *queue.Conn, back func() *broker.Server)
 	}{
 		{"never up", func(t *testing.T) (*queue.Conn, func() *broker.Server) {
-			files, err := broker.NewFiles(t.TempDir(), root(t)+"/nats/nats-server.conf")
+			files, err := broker.NewFiles(t.TempDir(), testkit.Root(t)+"/nats/nats-server.conf")
 			if err != nil {
 				t.Fatal(err)
 			}

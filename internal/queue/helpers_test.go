@@ -17,28 +17,11 @@ import (
 
 	"writeback/internal/queue"
 	"writeback/internal/reset"
+	"writeback/internal/testkit"
 	"writeback/internal/testkit/broker"
 )
 
-// root is the directory of the repository.
-func root(t *testing.T) string {
-	t.Helper()
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir
-		}
-		if dir == filepath.Dir(dir) {
-			t.Fatal("no go.mod above this package")
-		}
-		dir = filepath.Dir(dir)
-	}
-}
-
-func binary(t *testing.T) string { return filepath.Join(root(t), "bin", "nats-server") }
+func binary(t *testing.T) string { return filepath.Join(testkit.Root(t), "bin", "nats-server") }
 
 // within returns a context that outlasts what it is for, on a busy machine.
 func within(t *testing.T, d time.Duration) context.Context {
@@ -51,7 +34,7 @@ func within(t *testing.T, d time.Duration) context.Context {
 // bare starts a broker of the test's own that holds nothing yet.
 func bare(t *testing.T) *broker.Server {
 	t.Helper()
-	s, err := broker.Start(t.Context(), t.TempDir(), root(t))
+	s, err := broker.Start(t.Context(), t.TempDir(), testkit.Root(t))
 	if err != nil {
 		t.Fatal(err)
 	}

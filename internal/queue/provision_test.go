@@ -15,6 +15,7 @@ import (
 
 	"writeback/internal/queue"
 	"writeback/internal/reset"
+	"writeback/internal/testkit"
 	"writeback/internal/testkit/broker"
 )
 
@@ -271,7 +272,7 @@ func copyConfig(t *testing.T, dir, before, after string) {
 	t.Helper()
 	found := false
 	for _, name := range []string{"nats-server.conf", "accounts.conf"} {
-		text, err := os.ReadFile(filepath.Join(root(t), "nats", name))
+		text, err := os.ReadFile(filepath.Join(testkit.Root(t), "nats", name))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"writeback/internal/queue"
+	"writeback/internal/testkit"
 	"writeback/internal/testkit/broker"
 )
 
@@ -17,7 +18,7 @@ import (
 // CORP_CONSUMERS, and another four entries in PUBLISHERS.
 func TestSecondTenant(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile(filepath.Join(root(t), "nats", "accounts.conf"))
+	text, err := os.ReadFile(filepath.Join(testkit.Root(t), "nats", "accounts.conf"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,8 @@ import (
 	"writeback/internal/testkit"
 )
 
-// Counts say what an account has seen since the start.
+// Counts say what an account has seen since the start, on one domain
+// controller.
 type Counts struct {
 	Binds, BadBinds int // that were accepted, and refused
 	Modifies        int // requests that were read, whatever became of them
@@ -19,18 +20,31 @@ type Counts struct {
 func (s *Server) NewUser(spec UserSpec) (testkit.User, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	user, err := s.domain.addUser(spec, s.domain.nextRID())
+	d := s.domain
+	user, err := d.addUser(spec, d.nextRID())
 	if err != nil {
 		return user, fmt.Errorf("fakead: %w", err)
 	}
+	d.publish(d.entries[len(d.entries)-1])
 	return user, nil
+}
+
+// Delete deletes an account or group that no other object is below. Windows
+// keeps what is left of it where only a control shows it; here it is gone.
+func (s *Server) Delete(name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.everywhere(name, func(d *domain, e *entry) error {
+		d.remove(e)
+		return nil
+	})
 }
 
 // SetPolicy replaces the policy of the domain.
 func (s *Server) SetPolicy(p Policy) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.domain.policy = p
+	s.shared.policy = p
 }
 
 // SetPassword sets a password as an administrator would, but that no rule is
@@ -59,18 +73,68 @@ func (s *Server) Lock(name string) error {
 	return s.change(name, func(a *account) { a.lockoutTime = filetime(s.domain.now()) })
 }
 
-// change does something to an account that moves its uSNChanged.
+// Enable undoes Disable.
+func (s *Server) Enable(name string) error {
+	return s.change(name, func(a *account) { a.flags &^= flagDisabled })
+}
+
+// NeverExpire lets the password never expire.
+func (s *Server) NeverExpire(name string) error {
+	return s.change(name, func(a *account) { a.flags |= flagNeverExpires })
+}
+
+// NotRequire lets the account have a password of any length.
+func (s *Server) NotRequire(name string) error {
+	return s.change(name, func(a *account) { a.flags |= flagNotRequired })
+}
+
+// RequireSmartcard lets nobody sign in with the password.
+func (s *Server) RequireSmartcard(name string) error {
+	return s.change(name, func(a *account) { a.flags |= flagSmartcard })
+}
+
+// DenyChange is "user cannot change password": on Windows too that is no flag
+// but two denials.
+func (s *Server) DenyChange(name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.everywhere(name, func(_ *domain, e *entry) error {
+		for _, sid := range []string{sidEveryone, sidSelf} {
+			a := ChangePassword.entry(e, string(sidBytes(sid)))
+			a.deny = true
+			e.acl = append([]ace{a}, e.acl...)
+		}
+		return nil
+	})
+}
+
+// change does something to an account that moves its uSNChanged, on this
+// domain controller.
 func (s *Server) change(name string, do func(*account)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, e := range s.domain.entries {
-		if e.account != nil && e.account == s.domain.account(name) {
-			do(e.account)
-			e.usn = s.domain.nextUSN()
-			return nil
-		}
+	e := s.domain.named(name)
+	if e == nil || e.account == nil {
+		return fmt.Errorf("fakead: no account %s", name)
 	}
-	return fmt.Errorf("fakead: no account %s", name)
+	do(e.account)
+	s.domain.changed(e)
+	return nil
+}
+
+// everywhere does something to an account or group on all domain controllers.
+func (s *Server) everywhere(name string, do func(*domain, *entry) error) error {
+	for _, d := range s.shared.replicas {
+		e := d.named(name)
+		if e == nil {
+			return fmt.Errorf("fakead: no account %s", name)
+		}
+		if err := do(d, e); err != nil {
+			return err
+		}
+		e.usn = d.nextUSN()
+	}
+	return nil
 }
 
 // Counts returns what the account has seen; of one that does not exist, zero.

@@ -27,10 +27,12 @@ func parseBind(op *ber.Packet) (bindRequest, error) {
 // bind answers a bind. Whatever it was before, the connection is nobody's
 // after one that is refused (RFC 4511 4.2.1).
 func (c *session) bind(req bindRequest) result {
-	c.who = nil
+	c.who, c.token = nil, nil
 	switch {
 	case req.version != 3:
 		return protocolError()
+	case !c.secure && req.password != "":
+		return needsTLS()
 	case !req.simple:
 		return ldapErr(ldap.LDAPResultAuthMethodNotSupported, 0x2027, "0C0906B5",
 			"Invalid Authentication method", 0)
@@ -45,13 +47,13 @@ func (c *session) bind(req bindRequest) result {
 	if e == nil {
 		return bindRefused(badPassword)
 	}
-	reason := c.s.domain.signIn(e.account, encodeUTF16(req.password))
+	reason := c.s.domain.signIn(e, encodeUTF16(req.password))
 	if reason != 0 {
 		e.account.counts.BadBinds++
 		return bindRefused(reason)
 	}
 	e.account.counts.Binds++
-	c.who = e
+	c.who, c.token = e, c.s.domain.token(e)
 	return result{}
 }
 
@@ -59,14 +61,14 @@ func (c *session) bind(req bindRequest) result {
 // or as CORP\name. MS-ADTS 5.1.1.1.1 has more forms.
 func (d *domain) signingIn(name string) *entry {
 	byDN, _ := d.find(name)
-	var named *account
+	var named *entry
 	if sam, ok := cutAround(name, netBIOS+`\`, ""); ok {
-		named = d.account(sam)
+		named = d.named(sam)
 	}
 	for _, e := range d.entries {
 		switch {
 		case e.account == nil:
-		case e == byDN, e.account == named:
+		case e == byDN, e == named:
 			return e
 		default:
 			for _, upn := range e.attrs["userPrincipalName"] {
@@ -81,21 +83,29 @@ func (d *domain) signingIn(name string) *entry {
 
 // signIn returns why the account cannot sign in with password, or 0. A wrong
 // password hides all reasons but lockout, which hides the wrong password.
-func (d *domain) signIn(a *account, password string) int {
-	now := d.now()
+func (d *domain) signIn(e *entry, password string) int {
+	a, policy, now := e.account, d.policyOf(e), d.now()
+	before := a.lockoutTime
+	defer func() {
+		if a.lockoutTime != before {
+			d.changed(e)
+		}
+	}()
 	switch {
-	case a.locked(d.policy, now):
+	case a.locked(policy, now):
 		return lockedOut
 	case !a.has(password):
-		a.miss(d.policy, now)
+		a.miss(policy, now)
 		return badPassword
 	case a.flags&flagDisabled != 0:
 		return accountDisabled
 	case a.accountExpires != 0 && a.accountExpires <= filetime(now):
 		return accountExpired
-	case a.expired(d.policy, now) && a.pwdLastSet == 0:
+	case a.flags&flagSmartcard != 0:
+		return accountRestricted
+	case a.expired(policy, now) && a.pwdLastSet == 0:
 		return mustChange
-	case a.expired(d.policy, now):
+	case a.expired(policy, now):
 		return passwordExpired
 	}
 	a.badPwdCount = 0

@@ -1,34 +1,24 @@
 package fakead
 
 import (
-	"crypto/rand"
-	"encoding/base64"
-	"encoding/binary"
-	"fmt"
 	"math"
-	"strconv"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/go-ldap/ldap/v3"
-
-	"writeback/internal/testkit"
-)
-
-// Relative identifiers: the built-in administrator, the first account made
-// here (Windows itself takes those before), and the group Domain Users.
-const (
-	ridAdministrator = 500
-	ridFirst         = 1104
-	ridDomainUsers   = 513
 )
 
 // Flags of userAccountControl and of its computed form (MS-ADTS 2.2.16).
 const (
 	flagDisabled        = 0x2
 	flagLockout         = 0x10
+	flagNotRequired     = 0x20
 	flagNormal          = 0x200
+	flagTrust           = 0x800
+	flagWorkstation     = 0x1000
+	flagServer          = 0x2000
 	flagNeverExpires    = 0x10000
+	flagSmartcard       = 0x40000
 	flagPasswordExpired = 0x800000
 )
 
@@ -39,50 +29,48 @@ const (
 	neverLength = math.MinInt64
 )
 
-// A domain is the content of the directory. The Server guards it.
+// A domain is the content of the directory as one domain controller has it:
+// a replica.
 type domain struct {
-	policy  Policy
-	now     func() time.Time
-	schema  schema
+	*shared
 	usn     int64
-	rid     uint32
-	sid     string   // S-1-5-21-…
 	entries []*entry // parents before their children
 	byDN    map[string]*entry
 	byGUID  map[string]*entry
-	byName  map[string]*account // by folded sAMAccountName
-	staff   *entry              // below which the delegate has its rights
+	bySID   map[string]*entry // binary
+	byName  map[string]*entry // by folded sAMAccountName
+	psos    []*entry          // the fine-grained policies
+
+	// Objects that rules speak of.
+	root, holder, policies *entry
 }
 
 // An entry is one object.
 type entry struct {
-	dn      string
-	parent  *entry // nil at the top
-	usn     int64
-	attrs   map[string][]string // what does not follow from the rest, by schema name
-	account *account            // of a user
+	dn, guid string
+	parent   *entry // nil at the top of a naming context
+	usn      int64
+	attrs    map[string][]string // what does not follow from the rest, by schema name
+	account  *account            // of what can sign in
+	pso      *pso                // of a fine-grained policy
+	acl      []ace               // its own, denials first; lists are never changed in place
+	kept     bool                // has the descriptor of AdminSDHolder
+	alone    bool                // inherits nothing
+
+	members, groups []*entry // direct; without primary groups
 }
 
-type rights int
-
-const (
-	nobody        rights = iota // may change passwords that it knows
-	delegate                    // and reset, unlock and expire below staffDN
-	administrator               // and anything else
-)
-
-// An account is what makes an entry able to sign in. Times are FILETIMEs, 0 is
-// "not".
+// An account is what makes an entry able to sign in.
 type account struct {
 	state
-	rights rights
 	counts Counts
 	last   []Control // of the last modify
 }
 
-// state is what a modify applies as a whole.
+// state is what a modify applies as a whole. Times are FILETIMEs, 0 is "not".
 type state struct {
 	passwords      []string // UTF-16LE, newest first: the present one, then history
+	sets           int      // passwords that were ever set
 	flags          int64    // userAccountControl
 	pwdLastSet     int64
 	lockoutTime    int64
@@ -90,20 +78,14 @@ type state struct {
 	accountExpires int64
 }
 
-func newDomain(policy Policy, now func() time.Time) *domain {
-	sub := randomBytes(12)
-	return &domain{
-		policy: policy, now: now, schema: newSchema(), usn: 12345, rid: ridFirst - 1,
-		sid: fmt.Sprintf("S-1-5-21-%d-%d-%d", binary.LittleEndian.Uint32(sub),
-			binary.LittleEndian.Uint32(sub[4:]), binary.LittleEndian.Uint32(sub[8:])),
+func newReplica(s *shared) *domain {
+	d := &domain{
+		shared: s, usn: 12345,
 		byDN: make(map[string]*entry), byGUID: make(map[string]*entry),
-		byName: make(map[string]*account),
+		bySID: make(map[string]*entry), byName: make(map[string]*entry),
 	}
-}
-
-func (d *domain) nextRID() uint32 {
-	d.rid++
-	return d.rid
+	s.replicas = append(s.replicas, d)
+	return d
 }
 
 func (d *domain) nextUSN() int64 {
@@ -111,18 +93,62 @@ func (d *domain) nextUSN() int64 {
 	return d.usn
 }
 
-// add enters an object whose DN is known to be good and new.
+// add enters an object whose DN is known to be good and new, in this replica
+// alone.
 func (d *domain) add(dn string, attrs map[string][]string, a *account) *entry {
-	guid := string(randomBytes(16))
-	attrs["objectGUID"] = []string{guid}
-	e := &entry{dn: dn, usn: d.nextUSN(), attrs: attrs, account: a}
-	if parsed, err := ldap.ParseDN(dn); err == nil {
-		e.parent = d.nearest(parsed)
+	e := &entry{dn: dn, guid: string(randomBytes(16)), attrs: attrs, account: a}
+	attrs["objectGUID"] = []string{e.guid}
+	d.enter(e)
+	return e
+}
+
+// enter puts an entry that is complete but for its place into the maps.
+func (d *domain) enter(e *entry) {
+	e.usn = d.nextUSN()
+	if parsed, err := ldap.ParseDN(e.dn); err == nil {
+		if e.dn != configDN { // a naming context of its own
+			e.parent = d.nearest(parsed)
+		}
 		d.byDN[dnKey(parsed)] = e
 	}
 	d.entries = append(d.entries, e)
-	d.byGUID[guid] = e
-	return e
+	d.byGUID[e.guid] = e
+	for _, sid := range e.attrs["objectSid"] {
+		d.bySID[sid] = e
+	}
+	for _, name := range e.attrs["sAMAccountName"] {
+		d.byName[fold(name)] = e
+	}
+	if e.pso != nil {
+		d.psos = append(d.psos, e)
+	}
+	switch e.dn {
+	case baseDN:
+		d.root = e
+	case holderDN:
+		d.holder = e
+	case policiesDN:
+		d.policies = e
+	}
+}
+
+// remove takes an object without children out of the replica.
+func (d *domain) remove(e *entry) {
+	is := func(o *entry) bool { return o == e }
+	d.entries = slices.DeleteFunc(d.entries, is)
+	if parsed, err := ldap.ParseDN(e.dn); err == nil {
+		delete(d.byDN, dnKey(parsed))
+	}
+	delete(d.byGUID, e.guid)
+	for _, sid := range e.attrs["objectSid"] {
+		delete(d.bySID, sid)
+	}
+	for _, name := range e.attrs["sAMAccountName"] {
+		delete(d.byName, fold(name))
+	}
+	for _, o := range d.entries {
+		o.members, o.groups = slices.DeleteFunc(o.members, is), slices.DeleteFunc(o.groups, is)
+	}
 }
 
 func (d *domain) addContainer(dn, class string) *entry {
@@ -130,91 +156,21 @@ func (d *domain) addContainer(dn, class string) *entry {
 	if class == "domainDNS" {
 		attrs["objectSid"] = []string{string(sidBytes(d.sid))}
 	}
-	return d.add(dn, attrs, nil)
+	e := d.add(dn, attrs, nil)
+	e.acl = append(d.full(d.admins(), sidSystem), ace{mask: readAll, sid: string(sidBytes(sidAuthenticated))})
+	return e
 }
 
-// A UserSpec says how a new account differs from an ordinary one.
-type UserSpec struct {
-	SAMAccountName  string // must be new; default random
-	UPN             string // default: SAMAccountName at the domain
-	DisplayName     string // default none
-	Parent          string // DN; default the staff unit
-	Password        string // default random; no rule is checked
-	ConsistencyGUID []byte // mS-DS-ConsistencyGuid; default none
-
-	// Attributes are set as they are, whatever else the account has; the names
-	// are those of the schema.
-	Attributes map[string][]string
-}
-
-func (d *domain) addUser(spec UserSpec, rid uint32) (testkit.User, error) {
-	if spec.SAMAccountName == "" {
-		spec.SAMAccountName = "u-" + strings.ToLower(rand.Text()[:12])
-	}
-	name := spec.SAMAccountName
-	if spec.UPN == "" {
-		spec.UPN = name + "@" + dnsDomain
-	}
-	if spec.Parent == "" {
-		spec.Parent = staffDN
-	}
-	if spec.Password == "" {
-		spec.Password = "Aa1-" + rand.Text()
-	}
-	dn := "CN=" + ldap.EscapeDN(name) + "," + spec.Parent
-	_, noParent := d.find(spec.Parent)
-	_, isNew := d.find(dn)
-	switch {
-	case noParent != nil:
-		return testkit.User{}, fmt.Errorf("adding %s: no such parent: %q", name, spec.Parent)
-	case d.byName[fold(name)] != nil || isNew == nil:
-		return testkit.User{}, fmt.Errorf("adding %s: it exists", name)
-	}
-	sid := fmt.Sprintf("%s-%d", d.sid, rid)
-	attrs := map[string][]string{
-		"objectClass":       {"top", "person", "organizationalPerson", "user"},
-		"cn":                {name},
-		"sAMAccountName":    {name},
-		"sAMAccountType":    {"805306368"}, // SAM_NORMAL_USER_ACCOUNT
-		"userPrincipalName": {spec.UPN},
-		"objectSid":         {string(sidBytes(sid))},
-		"primaryGroupID":    {strconv.Itoa(ridDomainUsers)},
-	}
-	if spec.DisplayName != "" {
-		attrs["displayName"] = []string{spec.DisplayName}
-	}
-	if spec.ConsistencyGUID != nil {
-		attrs["mS-DS-ConsistencyGuid"] = []string{string(spec.ConsistencyGUID)}
-	}
-	for attr, values := range spec.Attributes {
-		known, ok := d.schema[strings.ToLower(attr)]
-		if !ok || known.computed {
-			return testkit.User{}, fmt.Errorf("adding %s: attribute %s cannot be set", name, attr)
-		}
-		attrs[known.name] = append([]string(nil), values...)
-	}
-	// Old enough for any minimum age, so that a first reset is not in its way.
-	age := max(30*24*time.Hour, d.policy.MinAge)
-	a := &account{state: state{
-		passwords: []string{encodeUTF16(spec.Password)}, flags: flagNormal,
-		pwdLastSet: filetime(d.now().Add(-age)), accountExpires: never,
-	}}
-	e := d.add(dn, attrs, a)
-	d.byName[fold(name)] = a
-	guid := e.attrs["objectGUID"][0]
-	immutable := guid
-	if v := e.attrs["mS-DS-ConsistencyGuid"]; len(v) == 1 {
-		immutable = v[0]
-	}
-	return testkit.User{
-		DN: dn, UPN: spec.UPN, SAMAccountName: name, SID: sid, Password: spec.Password,
-		ObjectGUID:  guidText([]byte(guid)),
-		ImmutableID: base64.StdEncoding.EncodeToString([]byte(immutable)),
-	}, nil
-}
+// named returns the entry of that sAMAccountName, nil if there is none.
+func (d *domain) named(name string) *entry { return d.byName[fold(name)] }
 
 // account returns the account of that sAMAccountName, nil if there is none.
-func (d *domain) account(name string) *account { return d.byName[fold(name)] }
+func (d *domain) account(name string) *account {
+	if e := d.named(name); e != nil {
+		return e.account
+	}
+	return nil
+}
 
 // find returns the object that a DN names, in one of the forms of MS-ADTS
 // 3.1.1.3.1.2.4. If there is none it returns the refusal.
@@ -226,6 +182,13 @@ func (d *domain) find(dn string) (*entry, *result) {
 			return nil, &res
 		}
 		if e := d.byGUID[string(guid)]; e != nil {
+			return e, nil
+		}
+		res := noSuchObject("")
+		return nil, &res
+	}
+	if form, ok := cutAround(dn, "<SID=", ">"); ok {
+		if e := d.bySID[string(sidBytes(form))]; e != nil {
 			return e, nil
 		}
 		res := noSuchObject("")

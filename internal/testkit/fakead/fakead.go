@@ -4,19 +4,24 @@
 // can be told to hang, to cut a connection, or to apply a modify and then not
 // say so.
 //
-// It knows bind (simple), unbind, search and modify, a domain policy of
-// length, complexity, history, age and lockout, and two accounts with rights:
-// an administrator, and a service account that may reset, unlock and expire
-// passwords below one organisational unit. All it knows is in memory and is
-// gone with it. It promises nothing about security, replication, or any
-// behaviour of a domain controller that is not tested here; where its sources
-// are silent about Windows a comment says so.
+// It knows StartTLS, bind (simple), unbind, search and modify; the domain's
+// policy and fine-grained ones of length, complexity, history, age and lockout,
+// and a password filter; groups; access control lists for the rights that
+// password writeback needs, AdminSDHolder's among them; and several domain
+// controllers, between which writes replicate at once or when told to. A new
+// domain has an administrator, and a service account that may reset, unlock and
+// expire passwords below one organisational unit. All of it is in memory and is
+// gone with it. It promises nothing about security, or any behaviour of a domain
+// controller that is not tested here; where its sources are silent about Windows
+// a comment says so.
+//
+// Access is checked for writes only; whoever is bound may read everything but
+// security descriptors and fine-grained policies.
 //
 // MS-ADTS and MS-SAMR are Microsoft's open specifications.
 package fakead
 
 import (
-	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -33,16 +38,24 @@ const (
 	baseDN    = "DC=corp,DC=example,DC=com"
 	staffDN   = "OU=Staff," + baseDN
 	usersDN   = "CN=Users," + baseDN
+	builtinDN = "CN=Builtin," + baseDN
+	systemDN  = "CN=System," + baseDN
+	holderDN  = "CN=AdminSDHolder," + systemDN
+	foreignDN = "CN=ForeignSecurityPrincipals," + baseDN
 	dnsDomain = "corp.example.com"
 	netBIOS   = "CORP"
-	hostName  = "dc1." + dnsDomain
+
+	serviceName = "svc-writeback"
 )
 
 // Options say what to start. Only Dir has no default.
 type Options struct {
-	Addr  string // default "127.0.0.1:0"
-	Dir   string // for the files of the certificate authority, ca.pem and others
-	Users int    // accounts user01, user02, … below the staff unit; default 24
+	Addr string // default "127.0.0.1:0"
+	// PlainAddr is where StartTLS is expected; default a free port of the same
+	// address.
+	PlainAddr string
+	Dir       string // for the files of the certificate authority, ca.pem and others
+	Users     int    // accounts user01, user02, … below the staff unit; default 24
 
 	// Policy of the domain; the zero Policy stands for DefaultPolicy. For a
 	// domain without any rule call SetPolicy(Policy{}) afterwards.
@@ -50,6 +63,10 @@ type Options struct {
 
 	// Latency is waited for before every modify is carried out, each on its own.
 	Latency time.Duration
+
+	// NoPolicyHints is a domain controller before Windows Server 2008 R2: a
+	// reset obeys neither history nor minimum age.
+	NoPolicyHints bool
 
 	// Now is the domain's clock, by default time.Now. It must be safe for
 	// concurrent use.
@@ -60,14 +77,20 @@ type Options struct {
 // time by any goroutine, also after Close. Those that name an account do so by
 // its sAMAccountName.
 type Server struct {
-	opts      Options
-	ln        net.Listener
+	shared    *shared
+	name      string // of the host, without the domain
+	readOnly  bool
+	noHints   bool
+	latency   time.Duration
+	ca        *pki.Authority
+	ln, plain net.Listener
+	plainURL  string
 	tls       *tls.Config
 	directory testkit.Directory
 	running   sync.WaitGroup
 	stopping  chan struct{} // closed by Close
 
-	mu       sync.Mutex // guards what follows
+	mu       *sync.Mutex // the domain's; guards what follows
 	domain   *domain
 	faults   map[Op][]*Injection
 	conns    map[net.Conn]struct{}
@@ -75,14 +98,9 @@ type Server struct {
 	closed   bool
 }
 
-// Start starts a domain controller with a certificate of its own.
+// Start starts a domain with one domain controller, with a certificate
+// authority of its own.
 func Start(opts Options) (*Server, error) {
-	if opts.Dir == "" {
-		return nil, errors.New("fakead: Dir must name a directory for the certificates")
-	}
-	if opts.Addr == "" {
-		opts.Addr = "127.0.0.1:0"
-	}
 	if opts.Users == 0 {
 		opts.Users = 24
 	}
@@ -92,62 +110,74 @@ func Start(opts Options) (*Server, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	ca, err := pki.New(opts.Dir)
+	ca, err := newCA(opts.Dir)
 	if err != nil {
-		return nil, fmt.Errorf("fakead: making a certificate authority: %w", err)
+		return nil, err
 	}
-	cert, err := ca.Server("fakead", []string{"127.0.0.1", "localhost", hostName})
-	if err != nil {
-		return nil, fmt.Errorf("fakead: %w", err)
-	}
+	domain := newShared(opts.Policy, opts.Now)
 	s := &Server{
-		opts:     opts,
-		tls:      &tls.Config{Certificates: []tls.Certificate{cert.TLS}, MinVersion: tls.VersionTLS12},
-		stopping: make(chan struct{}),
-		domain:   newDomain(opts.Policy, opts.Now),
-		faults:   make(map[Op][]*Injection),
-		conns:    make(map[net.Conn]struct{}),
+		shared: domain, mu: &domain.mu, domain: newReplica(domain),
+		name: "dc1", latency: opts.Latency, noHints: opts.NoPolicyHints, ca: ca,
 	}
-	if err := s.populate(); err != nil {
+	if err := s.populate(opts.Users); err != nil {
 		return nil, fmt.Errorf("fakead: %w", err)
 	}
-	if s.ln, err = net.Listen("tcp", opts.Addr); err != nil {
-		return nil, fmt.Errorf("fakead: %w", err)
+	s.MakePDC()
+	if err := s.listen(opts.Addr, opts.PlainAddr); err != nil {
+		return nil, err
 	}
-	s.directory.Kind, s.directory.CAFile = "fake", ca.CAFile
-	s.directory.URL = "ldaps://" + s.ln.Addr().String()
-	s.running.Add(1)
-	go s.accept()
 	return s, nil
 }
 
 // populate makes the objects that every domain here has.
-func (s *Server) populate() error {
+func (s *Server) populate(users int) error {
 	d := s.domain
-	d.addContainer(baseDN, "domainDNS")
-	d.addContainer(usersDN, "container")
-	d.staff = d.addContainer(staffDN, "organizationalUnit")
-
-	admin, err := d.addUser(UserSpec{
-		SAMAccountName: "Administrator", Parent: usersDN,
-		Attributes: map[string][]string{"adminCount": {"1"}, "isCriticalSystemObject": {"TRUE"}},
-	}, ridAdministrator)
+	d.addContainer(baseDN, "domainDNS").acl = d.rootACL()
+	for _, c := range []struct{ dn, class string }{
+		{usersDN, "container"}, {builtinDN, "builtinDomain"}, {systemDN, "container"}, {holderDN, "container"},
+		{policiesDN, "msDS-PasswordSettingsContainer"}, {foreignDN, "container"},
+		{controllersDN, "organizationalUnit"}, {staffDN, "organizationalUnit"},
+		{configDN, "configuration"}, {sitesDN, "sitesContainer"}, {siteDN, "site"}, {serversDN, "serversContainer"},
+	} {
+		d.addContainer(c.dn, c.class)
+	}
+	d.holder.kept, d.holder.acl = true, d.holderACL()
+	d.policies.acl = d.full(d.admins(), sidSystem)
+	if err := d.addGroups(); err != nil {
+		return err
+	}
+	critical := map[string][]string{"isCriticalSystemObject": {"TRUE"}}
+	admin, err := d.addUser(UserSpec{SAMAccountName: "Administrator", Parent: usersDN, Attributes: critical}, ridAdministrator)
 	if err != nil {
 		return err
 	}
-	service, err := d.addUser(UserSpec{SAMAccountName: "svc-writeback", Parent: usersDN}, d.nextRID())
+	for _, g := range []string{"Domain Admins", "Enterprise Admins", "Schema Admins", "Administrators"} {
+		d.named(g).join(d.named(admin.SAMAccountName))
+	}
+	if _, err := d.addUser(UserSpec{SAMAccountName: "krbtgt", Parent: usersDN, Attributes: critical}, ridKrbtgt); err != nil {
+		return err
+	}
+	d.account("krbtgt").flags |= flagDisabled
+	d.named("krbtgt").attrs["servicePrincipalName"] = []string{"kadmin/changepw"}
+	service, err := d.addUser(UserSpec{SAMAccountName: serviceName, Parent: usersDN}, d.nextRID())
 	if err != nil {
 		return err
 	}
-	d.account(admin.SAMAccountName).rights = administrator
-	d.account(service.SAMAccountName).rights = delegate
+	d.protectMembers()
+	staff, _ := d.find(staffDN)
+	for _, r := range []Right{ResetPassword, WriteLockoutTime, WritePwdLastSet} {
+		staff.acl = append(staff.acl, r.entry(staff, string(sidBytes(service.SID))))
+	}
+	if err := d.addDC(s.name, false); err != nil {
+		return err
+	}
 	s.directory = testkit.Directory{
 		BaseDN:  baseDN,
 		AdminDN: admin.DN, AdminPassword: admin.Password,
 		ServiceDN: service.DN, ServicePassword: service.Password,
 		StaffDN: staffDN,
 	}
-	for n := 1; n <= s.opts.Users; n++ {
+	for n := 1; n <= users; n++ {
 		spec := UserSpec{
 			SAMAccountName: fmt.Sprintf("user%02d", n),
 			DisplayName:    fmt.Sprintf("Staff Member %02d", n),
@@ -183,7 +213,7 @@ func (s *Server) Close() error {
 	}
 	s.closed = true
 	close(s.stopping)
-	err := s.ln.Close()
+	err := errors.Join(s.ln.Close(), s.plain.Close())
 	for conn := range s.conns {
 		conn.Close()
 	}
@@ -201,10 +231,10 @@ func (s *Server) Connections() (open, accepted int) {
 }
 
 // accept runs until the listener is closed.
-func (s *Server) accept() {
+func (s *Server) accept(ln net.Listener, secure bool) {
 	defer s.running.Done()
 	for {
-		conn, err := s.ln.Accept()
+		conn, err := ln.Accept()
 		if err != nil {
 			return
 		}
@@ -220,18 +250,11 @@ func (s *Server) accept() {
 		s.mu.Unlock()
 		go func() {
 			defer s.running.Done()
-			newSession(s, conn).serve()
+			newSession(s, conn, secure).serve()
 			conn.Close()
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			delete(s.conns, conn)
 		}()
 	}
-}
-
-// randomBytes returns n random bytes. crypto/rand does not return errors.
-func randomBytes(n int) []byte {
-	b := make([]byte, n)
-	rand.Read(b)
-	return b
 }

@@ -1,6 +1,10 @@
 package fakead
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/go-ldap/ldap/v3"
+)
 
 // An Op is something that clients do and that a fault can meet.
 type Op int
@@ -12,6 +16,7 @@ const (
 	Bind
 	Search
 	Modify
+	StartTLS // met before the answer; the handshake follows only if it is a good one
 )
 
 // A Reply is what the client gets from a request that met a fault.
@@ -38,13 +43,21 @@ type Fault struct {
 	Reply Reply
 
 	// Code and Text are the result of a request that is skipped and answered.
-	Code int
-	Text string
+	Code     int
+	Text     string // may hold anything, as a NUL or a line end
+	Referral []string
 }
 
 // Refuse returns the fault that refuses a request with an LDAP result code and
 // a diagnostic message.
 func Refuse(code int, text string) Fault { return Fault{Skip: true, Code: code, Text: text} }
+
+// Refer returns the fault that refers to another server, as a result (RFC 4511
+// 4.1.10).
+func Refer(urls ...string) Fault {
+	return Fault{Skip: true, Code: ldap.LDAPResultReferral, Referral: urls,
+		Text: "0000202B: RefErr: DSID-0310084A, data 0, 1 access points\n\x00"}
+}
 
 // An Injection is a fault that waits for its request.
 type Injection struct {

@@ -21,10 +21,12 @@ const (
 // A matcher decides about an object whose values it can ask for.
 type matcher func(values func(attr string) []string) verdict
 
-// Matching rules for bits (MS-ADTS 3.1.1.3.4.4).
+// Matching rules for bits, and for what follows from a chain of memberships
+// (MS-ADTS 3.1.1.3.4.4).
 const (
-	bitAnd = "1.2.840.113556.1.4.803"
-	bitOr  = "1.2.840.113556.1.4.804"
+	bitAnd  = "1.2.840.113556.1.4.803"
+	bitOr   = "1.2.840.113556.1.4.804"
+	inChain = "1.2.840.113556.1.4.1941"
 )
 
 // matcher reads a filter. It works on the BER form, so that a value is what
@@ -219,6 +221,12 @@ func (sc schema) extensible(p *ber.Packet) (matcher, error) {
 		case ldap.MatchingRuleAssertionMatchValue:
 			value = s
 		}
+	}
+	if a := sc[strings.ToLower(attr)]; rule == inChain && (a.name == "member" || a.name == "memberOf") {
+		m := sc.test(attr, func(a attribute) func(string) bool { return a.comparison(ldap.FilterEqualityMatch, value) })
+		return func(values func(string) []string) verdict {
+			return m(func(attr string) []string { return values(inChain + attr) })
+		}, nil
 	}
 	mask, err := strconv.ParseInt(value, 10, 64)
 	return sc.test(attr, func(a attribute) func(string) bool {

@@ -1,6 +1,7 @@
 package fakead
 
 import (
+	"crypto/rand"
 	"maps"
 	"slices"
 	"strconv"
@@ -63,11 +64,11 @@ func (c *session) modify(req modifyRequest) result {
 	if !c.s.delay() {
 		return result{code: ldap.LDAPResultUnavailable}
 	}
-	hints, ok := enforcesHints(req.controls)
+	hints, ok := c.s.enforcesHints(req.controls)
 	switch {
 	case c.who == nil:
 		return notBound()
-	case criticalUnknown(req.controls):
+	case c.s.criticalUnknown(req.controls):
 		return unknownCritical()
 	case !ok:
 		return badControl()
@@ -79,13 +80,16 @@ func (c *session) modify(req modifyRequest) result {
 	if refused != nil {
 		return *refused
 	}
-	if refused := d.forbids(c.who.account.rights, e, req.changes); refused != nil {
+	if c.s.readOnly {
+		return elsewhere(d.pdc.host(), e.dn)
+	}
+	if refused := d.forbids(c.token, e, req.changes); refused != nil {
 		return *refused
 	}
 	if e.account == nil {
-		return svcErr(unwilling) // only users can be modified here
+		return svcErr(unwilling) // only accounts can be modified here
 	}
-	if refused := d.apply(e, req.changes, hints); refused != nil {
+	if refused := d.apply(c.token, e, req.changes, hints); refused != nil {
 		return *refused
 	}
 	e.account.counts.Applied++
@@ -96,9 +100,9 @@ func (c *session) modify(req modifyRequest) result {
 // judged like a change: if its value is 1 (MS-ADTS 3.1.1.3.4.1.27). It works
 // whether it is critical or not. It is false, false for a value that cannot be
 // read.
-func enforcesHints(controls []Control) (enforces, ok bool) {
+func (s *Server) enforcesHints(controls []Control) (enforces, ok bool) {
 	for _, c := range controls {
-		if c.OID != policyHints && c.OID != policyHintsOld {
+		if s.noHints || c.OID != policyHints && c.OID != policyHintsOld {
 			continue
 		}
 		p, err := ber.DecodePacketErr(c.Value)
@@ -114,27 +118,41 @@ func enforcesHints(controls []Control) (enforces, ok bool) {
 	return enforces, true
 }
 
-// forbids returns the refusal if a caller with these rights must not make one
-// of the changes. To change a password takes knowing it and no right.
-func (d *domain) forbids(who rights, e *entry, changes []change) *result {
-	if who == administrator {
-		return nil
-	}
-	delegated := who == delegate && e.below(d.staff)
+// forbids returns the refusal if a caller must not make one of the changes.
+func (d *domain) forbids(token []string, e *entry, changes []change) *result {
 	for _, c := range changes {
-		res := noWriteRight()
-		switch c.attr {
-		case "unicodepwd":
-			if delegated || c.op != ldap.ReplaceAttribute {
+		var res result
+		switch {
+		case c.attr != "unicodepwd":
+			if d.allows(token, e, writeProperty, d.schema.objects(c.attr)...) {
+				continue
+			}
+			res = noWriteRight()
+		case c.op == ldap.ReplaceAttribute:
+			if d.may(token, e, ResetPassword) {
 				continue
 			}
 			res = noResetRight()
-		case "lockouttime", "pwdlastset":
-			if delegated {
+		default: // a change, or half of one, which is refused later
+			if d.may(token, e, ChangePassword) {
 				continue
 			}
+			res = atrErr(accessDenied)
 		}
 		return &res
+	}
+	return nil
+}
+
+// objects returns the GUIDs under which rights can speak of an attribute: its
+// own, and that of the set it belongs to. There are none here for attributes
+// that nobody is delegated.
+func (sc schema) objects(attr string) []string {
+	switch attr {
+	case "lockouttime":
+		return []string{WriteLockoutTime.object()}
+	case "pwdlastset":
+		return []string{WritePwdLastSet.object(), guid(accountRestrictions)}
 	}
 	return nil
 }
@@ -142,7 +160,7 @@ func (d *domain) forbids(who rights, e *entry, changes []change) *result {
 // apply makes the changes in a copy, which replaces the original if none is
 // refused. The password comes first, wherever it stands, or it would undo
 // pwdLastSet. uSNChanged moves only if something did.
-func (d *domain) apply(e *entry, changes []change, hints bool) *result {
+func (d *domain) apply(token []string, e *entry, changes []change, hints bool) *result {
 	now := d.now()
 	next, attrs := e.account.state, maps.Clone(e.attrs)
 	var passwords, others []change
@@ -154,8 +172,13 @@ func (d *domain) apply(e *entry, changes []change, hints bool) *result {
 		}
 	}
 	if len(passwords) > 0 {
-		if refused := d.writePassword(&e.account.state, &next, passwords, hints, now); refused != nil {
+		if refused := d.writePassword(e, &next, passwords, hints, now); refused != nil {
 			return refused
+		}
+		// Without this right on the domain the new password is expired at once
+		// (MS-SAMR 3.1.1.8.7).
+		if !d.may(token, d.root, UnexpirePassword) {
+			next.pwdLastSet = 0
 		}
 	}
 	for _, c := range others {
@@ -168,10 +191,11 @@ func (d *domain) apply(e *entry, changes []change, hints bool) *result {
 			return refused
 		}
 	}
-	if next.differs(e.account.state) || !maps.EqualFunc(attrs, e.attrs, slices.Equal) {
-		e.usn = d.nextUSN()
-	}
+	moved := next.differs(e.account.state) || !maps.EqualFunc(attrs, e.attrs, slices.Equal)
 	e.account.state, e.attrs = next, attrs
+	if moved {
+		d.changed(e)
+	}
 	if len(passwords) > 0 {
 		e.account.counts.Passwords++
 	}
@@ -181,8 +205,9 @@ func (d *domain) apply(e *entry, changes []change, hints bool) *result {
 // writePassword carries out the changes of unicodePwd (MS-ADTS 3.1.1.3.1.5):
 // one replace is a reset, a delete and an add are a change. A wrong old
 // password counts in the present state, as in a bind.
-func (d *domain) writePassword(present, next *state, changes []change, hints bool, now time.Time) *result {
+func (d *domain) writePassword(e *entry, next *state, changes []change, hints bool, now time.Time) *result {
 	refuse := func(r result) *result { return &r }
+	present, policy := &e.account.state, d.policyOf(e)
 	for _, c := range changes {
 		if len(c.values) != 1 {
 			return refuse(svcErr(illegalModify))
@@ -194,20 +219,28 @@ func (d *domain) writePassword(present, next *state, changes []change, hints boo
 	first, _ := unquote(changes[0].values[0])
 	switch {
 	case len(changes) == 1 && changes[0].op == ldap.ReplaceAttribute:
-		if !d.policy.allowsText(first) || hints && !d.policy.allowsNext(next, first, now) {
+		if !d.allowsText(e, policy, first, true) || hints && !policy.allowsNext(next, first, now) {
 			return refuse(svcErr(passwordRestriction))
+		}
+		if d.isKrbtgt(e) { // its password is nobody's to choose (MS-SAMR 3.1.1.7.2)
+			first = encodeUTF16(rand.Text())
 		}
 		next.setPassword(first, now)
 		return nil
 	case len(changes) == 2 && changes[0].op == ldap.DeleteAttribute && changes[1].op == ldap.AddAttribute:
 		second, _ := unquote(changes[1].values[0])
 		switch {
-		case present.locked(d.policy, now):
+		case d.isKrbtgt(e):
+			return refuse(svcErr(unwilling)) // the wording of Windows is not known
+		case present.locked(policy, now):
 			return refuse(atrErr(changeWhileLocked))
 		case !present.has(first):
-			present.miss(d.policy, now)
+			before := present.lockoutTime
+			if present.miss(policy, now); present.lockoutTime != before {
+				d.changed(e)
+			}
 			return refuse(atrErr(invalidPassword))
-		case !d.policy.allowsText(second) || !d.policy.allowsNext(next, second, now):
+		case !d.allowsText(e, policy, second, false) || !policy.allowsNext(next, second, now):
 			return refuse(atrErr(passwordRestriction))
 		}
 		next.setPassword(second, now)
@@ -258,9 +291,8 @@ func (s *state) write(a attribute, c change, attrs map[string][]string, now time
 	return nil
 }
 
-// differs compares what a modify can change; a new password shows in
-// pwdLastSet.
+// differs compares what a modify can change.
 func (s state) differs(o state) bool {
-	return s.pwdLastSet != o.pwdLastSet || s.lockoutTime != o.lockoutTime || s.badPwdCount != o.badPwdCount ||
+	return s.sets != o.sets || s.pwdLastSet != o.pwdLastSet || s.lockoutTime != o.lockoutTime || s.badPwdCount != o.badPwdCount ||
 		s.flags != o.flags || s.accountExpires != o.accountExpires
 }

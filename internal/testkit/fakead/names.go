@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode/utf16"
 )
 
 func cutAround(s, prefix, suffix string) (string, bool) {
@@ -62,4 +63,45 @@ func sidBytes(s string) []byte {
 		raw = binary.LittleEndian.AppendUint32(raw, uint32(n))
 	}
 	return raw
+}
+
+// sidText is the text form of a SID, "" if raw is none.
+func sidText(raw string) string {
+	if len(raw) < 8 || len(raw) != 8+4*int(raw[1]) {
+		return ""
+	}
+	var authority [8]byte
+	copy(authority[2:], raw[2:8])
+	text := fmt.Sprintf("S-%d-%d", raw[0], binary.BigEndian.Uint64(authority[:]))
+	for i := 8; i < len(raw); i += 4 {
+		text += fmt.Sprintf("-%d", binary.LittleEndian.Uint32([]byte(raw[i:])))
+	}
+	return text
+}
+
+// unquote returns what is between the quotes of a unicodePwd, in UTF-16LE
+// (MS-ADTS 3.1.1.3.1.5).
+func unquote(value string) (string, bool) {
+	const quote = "\"\x00"
+	if len(value) < 2*len(quote) || len(value)%2 != 0 {
+		return "", false
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(value, quote), quote),
+		strings.HasPrefix(value, quote) && strings.HasSuffix(value, quote)
+}
+
+func encodeUTF16(s string) string {
+	var b []byte
+	for _, unit := range utf16.Encode([]rune(s)) {
+		b = binary.LittleEndian.AppendUint16(b, unit)
+	}
+	return string(b)
+}
+
+func decodeUTF16(s string) []uint16 {
+	units := make([]uint16, len(s)/2)
+	for i := range units {
+		units[i] = uint16(s[2*i]) | uint16(s[2*i+1])<<8
+	}
+	return units
 }

@@ -1,7 +1,6 @@
 package fakead
 
 import (
-	"encoding/binary"
 	"slices"
 	"strings"
 	"time"
@@ -36,14 +35,57 @@ func DefaultPolicy() Policy {
 	return Policy{MinLength: 7, Complexity: true, History: 24}
 }
 
-// allowsText says whether a password, in UTF-16LE, meets the rules that hold
-// for every write: length and complexity.
-func (p Policy) allowsText(password string) bool {
+// A Filter is what a password filter on a domain controller is: it sees every
+// new password and may refuse it, without saying why. It must not call the
+// Server's methods.
+type Filter func(account, displayName, password string, reset bool) bool
+
+// SetFilter makes f the password filter of all domain controllers; nil is none.
+func (s *Server) SetFilter(f Filter) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shared.filter = f
+}
+
+// allowsText says whether e may have a password, in UTF-16LE, by the rules that
+// hold for every write: length, complexity, the name rule and the filter.
+//
+// An account whose password is not required, and krbtgt, may have a short one
+// (MS-SAMR 3.1.1.7.2). The name rule holds only where complexity does, as the
+// manuals of Windows have it; MS-SAMR does not say so.
+func (d *domain) allowsText(e *entry, p Policy, password string, reset bool) bool {
 	units := decodeUTF16(password)
-	if len(units) > maxPassword || len(units) < p.MinLength {
+	excused := e.account.flags&flagNotRequired != 0 || d.isKrbtgt(e)
+	if len(units) > maxPassword || len(units) < p.MinLength && !excused {
 		return false
 	}
-	return !p.Complexity || categories(string(utf16.Decode(units))) >= 3
+	text := string(utf16.Decode(units))
+	name, display := first(e.attrs["sAMAccountName"]), first(e.attrs["displayName"])
+	if p.Complexity && (categories(text) < 3 || containsName(text, name, display)) {
+		return false
+	}
+	return d.filter == nil || d.filter(name, display, text, reset)
+}
+
+// containsName is the name rule of MS-SAMR 3.1.1.7.2: the account's name as a
+// whole, and the parts of the display name, if they are longer than two. That
+// lengths are counted in UTF-16 units, and how case is ignored beyond ASCII,
+// is a guess.
+func containsName(password, name, display string) bool {
+	password = strings.ToUpper(password)
+	contains := func(part string) bool {
+		return len(utf16.Encode([]rune(part))) > 2 && strings.Contains(password, strings.ToUpper(part))
+	}
+	return contains(name) || slices.ContainsFunc(strings.FieldsFunc(display, func(r rune) bool {
+		return strings.ContainsRune(" ,.\t-_#", r)
+	}), contains)
+}
+
+func first(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
 }
 
 // categories counts the categories of MS-SAMR 3.1.1.7.2 that password has. A
@@ -73,7 +115,7 @@ func categories(password string) int {
 // minimum age.
 func (p Policy) allowsNext(s *state, password string, now time.Time) bool {
 	remembered := s.passwords[:min(p.History, len(s.passwords))]
-	if slices.Contains(remembered, password) {
+	if s.flags&flagNotRequired == 0 && slices.Contains(remembered, password) {
 		return false
 	}
 	return s.pwdLastSet == 0 || filetime(now)-s.pwdLastSet >= int64(p.MinAge/100)
@@ -88,6 +130,7 @@ func (s *state) setPassword(password string, now time.Time) {
 		last++
 	}
 	s.pwdLastSet = last
+	s.sets++
 }
 
 func (s *state) has(password string) bool { return s.passwords[0] == password }
@@ -109,33 +152,20 @@ func (s *state) locked(p Policy, now time.Time) bool {
 
 // expired says whether the password must be changed before signing in.
 func (s *state) expired(p Policy, now time.Time) bool {
-	return s.flags&flagNeverExpires == 0 && (s.pwdLastSet == 0 ||
-		p.MaxAge > 0 && filetime(now)-s.pwdLastSet > int64(p.MaxAge/100))
+	return s.expiry(p) <= filetime(now)
 }
 
-// unquote returns what is between the quotes of a unicodePwd, in UTF-16LE
-// (MS-ADTS 3.1.1.3.1.5).
-func unquote(value string) (string, bool) {
-	const quote = "\"\x00"
-	if len(value) < 2*len(quote) || len(value)%2 != 0 {
-		return "", false
+// expiry returns when the password expires, as
+// msDS-UserPasswordExpiryTimeComputed has it (MS-ADTS 3.1.1.4.5.43): 0 for at
+// once, never for never.
+func (s *state) expiry(p Policy) int64 {
+	switch {
+	case s.flags&(flagNeverExpires|flagSmartcard|flagTrust|flagWorkstation|flagServer) != 0:
+		return never
+	case s.pwdLastSet == 0:
+		return 0
+	case p.MaxAge == 0:
+		return never
 	}
-	return strings.TrimSuffix(strings.TrimPrefix(value, quote), quote),
-		strings.HasPrefix(value, quote) && strings.HasSuffix(value, quote)
-}
-
-func encodeUTF16(s string) string {
-	var b []byte
-	for _, unit := range utf16.Encode([]rune(s)) {
-		b = binary.LittleEndian.AppendUint16(b, unit)
-	}
-	return string(b)
-}
-
-func decodeUTF16(s string) []uint16 {
-	units := make([]uint16, len(s)/2)
-	for i := range units {
-		units[i] = uint16(s[2*i]) | uint16(s[2*i+1])<<8
-	}
-	return units
+	return s.pwdLastSet + int64(p.MaxAge/100)
 }

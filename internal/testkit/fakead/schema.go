@@ -1,6 +1,7 @@
 package fakead
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,6 +25,9 @@ type attribute struct {
 	syntax   syntax
 	computed bool
 	fixed    bool
+
+	// Those that are constructed come only if a search asks for them by name.
+	constructed bool
 }
 
 // A schema has the attributes by their names in lower case. Writing needs more
@@ -38,20 +42,38 @@ func newSchema() schema {
 		{name: "badPwdCount", syntax: asNumber, computed: true, fixed: true},
 		{name: "cn", fixed: true},
 		{name: "description"},
+		{name: "dNSHostName"},
 		{name: "displayName"},
 		{name: "distinguishedName", syntax: asDN, computed: true, fixed: true},
+		{name: "fSMORoleOwner", syntax: asDN, fixed: true},
+		{name: "groupType", syntax: asNumber, fixed: true},
 		{name: "isCriticalSystemObject"},
 		{name: "lockoutDuration", syntax: asNumber, computed: true, fixed: true},
 		{name: "lockOutObservationWindow", syntax: asNumber, computed: true, fixed: true},
 		{name: "lockoutThreshold", syntax: asNumber, computed: true, fixed: true},
 		{name: "lockoutTime", syntax: asNumber, computed: true},
 		{name: "maxPwdAge", syntax: asNumber, computed: true, fixed: true},
+		{name: "member", syntax: asDN, computed: true, fixed: true},
 		{name: "memberOf", syntax: asDN, fixed: true},
 		{name: "minPwdAge", syntax: asNumber, computed: true, fixed: true},
 		{name: "minPwdLength", syntax: asNumber, computed: true, fixed: true},
 		{name: "mS-DS-ConsistencyGuid", syntax: asOctets},
-		{name: "msDS-ResultantPSO", syntax: asDN, computed: true, fixed: true},
-		{name: "msDS-User-Account-Control-Computed", syntax: asNumber, computed: true, fixed: true},
+		{name: "msDS-isRODC", fixed: true, constructed: true},
+		{name: "msDS-LockoutDuration", syntax: asNumber, fixed: true},
+		{name: "msDS-LockoutObservationWindow", syntax: asNumber, fixed: true},
+		{name: "msDS-LockoutThreshold", syntax: asNumber, fixed: true},
+		{name: "msDS-MaximumPasswordAge", syntax: asNumber, fixed: true},
+		{name: "msDS-MinimumPasswordAge", syntax: asNumber, fixed: true},
+		{name: "msDS-MinimumPasswordLength", syntax: asNumber, fixed: true},
+		{name: "msDS-PasswordComplexityEnabled", fixed: true},
+		{name: "msDS-PasswordHistoryLength", syntax: asNumber, fixed: true},
+		{name: "msDS-PasswordReversibleEncryptionEnabled", fixed: true},
+		{name: "msDS-PasswordSettingsPrecedence", syntax: asNumber, fixed: true},
+		{name: "msDS-PSOAppliesTo", syntax: asDN, fixed: true},
+		{name: "msDS-ResultantPSO", syntax: asDN, computed: true, fixed: true, constructed: true},
+		{name: "msDS-User-Account-Control-Computed", syntax: asNumber, computed: true, fixed: true, constructed: true},
+		{name: "msDS-UserPasswordExpiryTimeComputed", syntax: asNumber, computed: true, fixed: true, constructed: true},
+		{name: "nTSecurityDescriptor", syntax: asOctets, computed: true, fixed: true, constructed: true},
 		{name: "objectClass", fixed: true},
 		{name: "objectGUID", syntax: asOctets, fixed: true},
 		{name: "objectSid", syntax: asSID, fixed: true},
@@ -61,7 +83,9 @@ func newSchema() schema {
 		{name: "pwdProperties", syntax: asNumber, computed: true, fixed: true},
 		{name: "sAMAccountName", fixed: true},
 		{name: "sAMAccountType", syntax: asNumber, fixed: true},
+		{name: "serverReference", syntax: asDN, fixed: true},
 		{name: "servicePrincipalName"},
+		{name: "tokenGroups", syntax: asSID, computed: true, fixed: true, constructed: true},
 		{name: "unicodePwd", syntax: asOctets, computed: true}, // and never read
 		{name: "userAccountControl", syntax: asNumber, computed: true},
 		{name: "userPrincipalName"},
@@ -79,9 +103,17 @@ func (d *domain) values(e *entry, attr string) []string {
 		return []string{e.dn}
 	case "uSNChanged":
 		return number64(e.usn)
+	case "member":
+		return dnsOf(e.members)
+	case "memberOf": // also what a test set without there being a group
+		return slices.Concat(e.attrs[attr], dnsOf(e.groups))
+	case inChain + "member":
+		return dnsOf(reach(e, membersOf))
+	case inChain + "memberOf":
+		return slices.Concat(e.attrs["memberOf"], dnsOf(reach(e, groupsOf)))
 	}
 	if e.account != nil {
-		if v := d.accountValues(&e.account.state, attr); v != nil {
+		if v := d.accountValues(e, attr); v != nil {
 			return v
 		}
 	}
@@ -93,8 +125,15 @@ func (d *domain) values(e *entry, attr string) []string {
 	return e.attrs[attr]
 }
 
-func (d *domain) accountValues(s *state, attr string) []string {
+func (d *domain) accountValues(e *entry, attr string) []string {
+	s := &e.account.state
 	switch attr {
+	case "msDS-ResultantPSO":
+		if p := d.resultantPSO(e); p != nil {
+			return []string{p.dn}
+		}
+	case "msDS-UserPasswordExpiryTimeComputed":
+		return number64(s.expiry(d.policyOf(e)))
 	case "accountExpires":
 		return number64(s.accountExpires)
 	case "badPwdCount":
@@ -107,10 +146,11 @@ func (d *domain) accountValues(s *state, attr string) []string {
 		return number64(s.flags)
 	case "msDS-User-Account-Control-Computed": // MS-ADTS 3.1.1.4.5.17
 		var bits int64
-		if s.locked(d.policy, d.now()) {
+		policy, now := d.policyOf(e), d.now()
+		if s.locked(policy, now) {
 			bits |= flagLockout
 		}
-		if s.expired(d.policy, d.now()) {
+		if s.expired(policy, now) {
 			bits |= flagPasswordExpired
 		}
 		return number64(bits)

@@ -40,13 +40,18 @@ func parseSearch(op *ber.Packet) (searchRequest, error) {
 // search returns all messages of the answer.
 func (c *session) search(m *message, req searchRequest) []byte {
 	if req.base == "" && req.scope == ldap.ScopeBaseObject {
-		return append(c.s.rootDSE(m, req), result{}.encode(m)...)
+		return append(c.rootDSE(m, req), result{}.encode(m)...)
 	}
+	parts, given, ok := wantedParts(m.controls)
 	switch {
 	case c.who == nil:
 		return notBound().encode(m)
-	case criticalUnknown(m.controls):
+	case c.s.criticalUnknown(m.controls):
 		return unknownCritical().encode(m)
+	case !ok:
+		return badControl().encode(m)
+	case req.scope != ldap.ScopeBaseObject && req.asks("tokenGroups"):
+		return notBase().encode(m)
 	}
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
@@ -62,14 +67,25 @@ func (c *session) search(m *message, req searchRequest) []byte {
 	var out []byte
 	var found int64
 	for _, e := range d.entries {
-		values := func(attr string) []string { return d.values(e, attr) }
-		if !base.reaches(e, req.scope) || matches(values) != yes {
+		if !base.reaches(e, req.scope) {
+			continue
+		}
+		values := func(attr string) []string {
+			switch attr {
+			case "nTSecurityDescriptor":
+				return d.descriptor(c.token, e, parts)
+			case "tokenGroups":
+				return d.tokenGroups(e)
+			}
+			return d.values(e, attr)
+		}
+		if matches(values) != yes || d.hides(e, c.token) {
 			continue
 		}
 		if found++; req.sizeLimit > 0 && found > req.sizeLimit {
 			return append(out, result{code: ldap.LDAPResultSizeLimitExceeded}.encode(m)...)
 		}
-		out = append(out, req.entry(m, e.dn, d.selected(e, req.attrs), values)...)
+		out = append(out, req.entry(m, e.dn, d.selected(req, given), values)...)
 	}
 	if base.dn == baseDN && req.scope == ldap.ScopeWholeSubtree && !slices.ContainsFunc(m.controls,
 		func(c Control) bool { return c.OID == domainScope }) {
@@ -91,19 +107,25 @@ func (base *entry) reaches(e *entry, scope int64) bool {
 	return false
 }
 
+// asks says whether a search asks for an attribute by its name.
+func (req searchRequest) asks(attr string) bool {
+	return slices.ContainsFunc(req.attrs, func(a string) bool { return strings.EqualFold(a, attr) })
+}
+
 // selected returns the attributes that a search asks for, spelled as in the
-// schema: by default all but those that MS-ADTS calls constructed.
-func (d *domain) selected(e *entry, asked []string) []string {
+// schema: by default all but those that MS-ADTS calls constructed. The
+// descriptor is among them if its control was given.
+func (d *domain) selected(req searchRequest, descriptor bool) []string {
 	var attrs []string
-	if len(asked) == 0 || slices.Contains(asked, "*") {
+	if len(req.attrs) == 0 || slices.Contains(req.attrs, "*") {
 		for _, a := range d.schema {
-			if !strings.HasPrefix(a.name, "msDS-") {
+			if !a.constructed || descriptor && a.name == "nTSecurityDescriptor" {
 				attrs = append(attrs, a.name)
 			}
 		}
 		slices.Sort(attrs)
 	}
-	for _, name := range asked {
+	for _, name := range req.attrs {
 		if a, ok := d.schema[strings.ToLower(name)]; ok && !slices.Contains(attrs, a.name) {
 			attrs = append(attrs, a.name)
 		}
@@ -150,27 +172,4 @@ func references(m *message) []byte {
 		out = append(out, envelope(m.id, op)...)
 	}
 	return out
-}
-
-// rootDSE answers what may be asked before a bind (MS-ADTS 3.1.1.3.2),
-// whatever the filter.
-func (s *Server) rootDSE(m *message, req searchRequest) []byte {
-	all := map[string][]string{
-		"currentTime":             {s.opts.Now().UTC().Format("20060102150405.0Z")},
-		"defaultNamingContext":    {baseDN},
-		"dnsHostName":             {hostName},
-		"isGlobalCatalogReady":    {"TRUE"},
-		"rootDomainNamingContext": {baseDN},
-		"supportedControl":        supportedControls(),
-		"supportedLDAPVersion":    {"3", "2"},
-	}
-	var attrs []string
-	for name := range all {
-		asked := func(a string) bool { return a == "*" || strings.EqualFold(a, name) }
-		if len(req.attrs) == 0 || slices.ContainsFunc(req.attrs, asked) {
-			attrs = append(attrs, name)
-		}
-	}
-	slices.Sort(attrs)
-	return req.entry(m, "", attrs, func(attr string) []string { return all[attr] })
 }

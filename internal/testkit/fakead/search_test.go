@@ -152,9 +152,9 @@ func TestSearchBase(t *testing.T) {
 		{"no such GUID", "<GUID=00000000-0000-0000-0000-000000000001>", ldap.ScopeBaseObject, 0, 32, notFound + "'"},
 		{"no GUID", "<GUID=xyz>", ldap.ScopeBaseObject, 0, 34, "0000208F: NameErr: "},
 		{"one level, itself not", staffDN, ldap.ScopeSingleLevel, 3, 0, ""},
-		{"one level of all", baseDN, ldap.ScopeSingleLevel, 2, 0, ""},
+		{"one level of all", baseDN, ldap.ScopeSingleLevel, 6, 0, ""},
 		{"subtree", staffDN, ldap.ScopeWholeSubtree, 4, 0, ""},
-		{"subtree of a container with a misleading name in it", usersDN, ldap.ScopeWholeSubtree, 4, 0, ""},
+		{"subtree of a container with a misleading name in it", usersDN, ldap.ScopeWholeSubtree, 13, 0, ""},
 		{"not there", "CN=none," + staffDN, ldap.ScopeBaseObject, 0, 32, notFound + staffDN + "'"},
 		{"other domain", "DC=other", ldap.ScopeBaseObject, 0, 32, notFound + "'"},
 		{"no DN", "user01", ldap.ScopeBaseObject, 0, 34, "0000208F: NameErr: "},
@@ -175,14 +175,14 @@ func TestSearchAnswers(t *testing.T) {
 	s := start(t, Options{Users: 3, Policy: Policy{MinLength: 8, Complexity: true, History: 12, MinAge: 24 * time.Hour}})
 	u := s.Directory().Users[0]
 	service := asService(t, s)
-	all := &ldap.SearchRequest{BaseDN: baseDN, Scope: ldap.ScopeWholeSubtree, Filter: "(sAMAccountName=*)"}
+	all := &ldap.SearchRequest{BaseDN: baseDN, Scope: ldap.ScopeWholeSubtree, Filter: "(sAMAccountType=805306368)"}
 
 	res, err := service.Search(all)
 	must(t, err)
-	if len(res.Entries) != 5 || len(res.Referrals) != 3 {
-		t.Errorf("%d entries and %d referrals, want 5 and 3", len(res.Entries), len(res.Referrals))
+	if len(res.Entries) != 6 || len(res.Referrals) != 3 {
+		t.Errorf("%d entries and %d referrals, want 6 and 3", len(res.Entries), len(res.Referrals))
 	}
-	if res.Entries[2].GetAttributeValue("unicodePwd") != "" || len(res.Entries[2].GetRawAttributeValue("objectGUID")) != 16 {
+	if res.Entries[3].GetAttributeValue("unicodePwd") != "" || len(res.Entries[3].GetRawAttributeValue("objectGUID")) != 16 {
 		t.Error("an entry has a password, or no objectGUID")
 	}
 	all.Controls = []ldap.Control{control{oid: domainScope, criticality: 0xFF}}

@@ -20,20 +20,42 @@ const (
 	domainScope    = "1.2.840.113556.1.4.1339" // no referrals
 )
 
-func supportedControls() []string { return []string{policyHints, policyHintsOld, domainScope} }
+func (s *Server) supportedControls() []string {
+	if s.noHints {
+		return []string{domainScope, sdFlags}
+	}
+	return []string{policyHints, policyHintsOld, domainScope, sdFlags}
+}
+
+// startTLS is the only extended request that is understood.
+const startTLS = "1.3.6.1.4.1.1466.20037"
 
 // A session is one connection. It answers one request after the other.
 type session struct {
 	s    *Server
 	raw  net.Conn // TCP
-	conn net.Conn // TLS on raw
+	conn net.Conn // TLS on raw, or raw
 	r    *bufio.Reader
 	who  *entry // nil while nobody is bound
+
+	token    []string // the SIDs of who, as of the bind
+	secure   bool     // conn is TLS
+	starting bool     // TLS comes after the answer
 }
 
-func newSession(s *Server, raw net.Conn) *session {
-	conn := tls.Server(raw, s.tls)
-	return &session{s: s, raw: raw, conn: conn, r: bufio.NewReader(conn)}
+func newSession(s *Server, raw net.Conn, secure bool) *session {
+	c := &session{s: s, raw: raw, conn: raw, r: bufio.NewReader(raw)}
+	if secure {
+		c.startTLS()
+	}
+	return c
+}
+
+// startTLS goes on in TLS, whose handshake is done by the first read. What the
+// client sent too early is not part of it, and is lost.
+func (c *session) startTLS() {
+	c.conn, c.secure, c.starting = tls.Server(c.raw, c.s.tls), true, false
+	c.r = bufio.NewReader(c.conn)
 }
 
 // errOver ends a session that did nothing wrong.
@@ -52,6 +74,9 @@ func (c *session) serve() {
 		}
 		if err := c.handle(m); err != nil {
 			return
+		}
+		if c.starting {
+			c.startTLS()
 		}
 	}
 }
@@ -98,12 +123,27 @@ func (c *session) handle(m *message) error {
 		}
 		c.s.noteModify(req)
 		return c.perform(Modify, m, func() []byte { return c.modify(req).encode(m) })
+	case ldap.ApplicationExtendedRequest:
+		if oid, _ := octets(child(m.op, 0)); oid == startTLS {
+			return c.perform(StartTLS, m, func() []byte { return c.agree().encode(m) })
+		}
+		_, err := c.conn.Write(svcErr(unwilling).encode(m))
+		return err
 	case ldap.ApplicationAddRequest, ldap.ApplicationDelRequest, ldap.ApplicationModifyDNRequest,
-		ldap.ApplicationCompareRequest, ldap.ApplicationExtendedRequest:
+		ldap.ApplicationCompareRequest:
 		_, err := c.conn.Write(svcErr(unwilling).encode(m))
 		return err
 	}
 	return errMalformed
+}
+
+// agree answers StartTLS (RFC 4511 4.14). Whoever was bound is not any more.
+func (c *session) agree() result {
+	if c.secure {
+		return secureAlready()
+	}
+	c.starting, c.who, c.token = true, nil, nil
+	return result{}
 }
 
 // perform carries out a request and answers it, unless a fault says otherwise.
@@ -119,7 +159,7 @@ func (c *session) suffer(i *Injection, m *message, work func() []byte) error {
 	if err := c.hold(i); err != nil {
 		return err
 	}
-	answer := result{code: i.fault.Code, text: i.fault.Text}.encode(m)
+	answer := result{code: i.fault.Code, text: i.fault.Text, referral: i.fault.Referral}.encode(m)
 	if !i.fault.Skip {
 		answer = work()
 	}
@@ -167,10 +207,10 @@ func (c *session) misbehave(i *Injection, conn net.Conn) error {
 // delay waits for the latency of the directory. It is false if the server
 // stopped meanwhile.
 func (s *Server) delay() bool {
-	if s.opts.Latency <= 0 {
+	if s.latency <= 0 {
 		return true
 	}
-	timer := time.NewTimer(s.opts.Latency)
+	timer := time.NewTimer(s.latency)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -180,9 +220,10 @@ func (s *Server) delay() bool {
 	}
 }
 
-// criticalUnknown says whether m must be refused for one of its controls.
-func criticalUnknown(controls []Control) bool {
+// criticalUnknown says whether a request must be refused for one of its
+// controls.
+func (s *Server) criticalUnknown(controls []Control) bool {
 	return slices.ContainsFunc(controls, func(c Control) bool {
-		return c.critical() && !slices.Contains(supportedControls(), c.OID)
+		return c.critical() && !slices.Contains(s.supportedControls(), c.OID)
 	})
 }

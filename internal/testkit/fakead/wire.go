@@ -141,6 +141,8 @@ type result struct {
 	code    int
 	text    string
 	matched string // the nearest ancestor that exists, for noSuchObject
+
+	referral []string // LDAP URLs
 }
 
 // encode returns the message with which the server ends its answer to m.
@@ -149,6 +151,14 @@ func (r result) encode(m *message) []byte {
 	op.AppendChild(ber.NewInteger(ber.ClassUniversal, ber.TypePrimitive, ber.TagEnumerated, r.code, ""))
 	op.AppendChild(octetString(r.matched))
 	op.AppendChild(octetString(r.text))
+	if len(r.referral) > 0 {
+		const referral = 3
+		list := ber.Encode(ber.ClassContext, ber.TypeConstructed, referral, nil, "")
+		for _, url := range r.referral {
+			list.AppendChild(octetString(url))
+		}
+		op.AppendChild(list)
+	}
 	return envelope(m.id, op)
 }
 

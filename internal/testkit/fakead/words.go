@@ -13,17 +13,30 @@ import (
 
 // Why a bind is refused (MS-ERREF 2.2), as hexadecimal digits after "data".
 const (
-	badPassword     = 0x52e // also for an account that does not exist
-	passwordExpired = 0x532
-	accountDisabled = 0x533
-	accountExpired  = 0x701
-	mustChange      = 0x773
-	lockedOut       = 0x775
+	badPassword       = 0x52e // also for an account that does not exist
+	accountRestricted = 0x52f // needs a smartcard; that Windows says this one is not confirmed
+	passwordExpired   = 0x532
+	accountDisabled   = 0x533
+	accountExpired    = 0x701
+	mustChange        = 0x773
+	lockedOut         = 0x775
 )
 
 func bindRefused(data int) result {
 	return ldapErr(ldap.LDAPResultInvalidCredentials, 0x80090308, "0C090439",
 		"AcceptSecurityContext error", data)
+}
+
+// needsTLS refuses a password on a plain connection, as a domain controller that
+// requires signing does.
+func needsTLS() result {
+	return ldapErr(ldap.LDAPResultStrongAuthRequired, 0x2028, "0C09023C", "The server requires binds to turn on "+
+		`integrity checking if SSL\TLS are not already active on the connection`, 0)
+}
+
+// secureAlready refuses a second TLS. That the status is 0 is not confirmed.
+func secureAlready() result {
+	return ldapErr(ldap.LDAPResultOperationsError, 0, "0C090F78", "TLS or SSL already in effect", 0)
 }
 
 func notBound() result {
@@ -60,6 +73,7 @@ func noWriteRight() result { return secErr(0x2098, "0315130F") }
 
 // Statuses of svcErr and atrErr (MS-ERREF 2.2).
 const (
+	accessDenied        = 0x5
 	generalFailure      = 0x1F
 	invalidPassword     = 0x56
 	passwordRestriction = 0x52D
@@ -87,6 +101,20 @@ func badName(dn string) result {
 func noSuchAttribute() result {
 	return ldapErr(ldap.LDAPResultNoSuchAttribute, 0x57, "0C090FBF",
 		"Error in attribute conversion operation", 0)
+}
+
+// notBase refuses a search that only works on one object
+// (ERROR_DS_NON_BASE_SEARCH). The result code is what programs that ran into it
+// report; the rest of the text is not confirmed.
+func notBase() result {
+	return result{code: ldap.LDAPResultOperationsError,
+		text: "00002120: SvcErr: DSID-03140B2C, problem 5012 (DIR_ERROR), data 0\n\x00"}
+}
+
+// elsewhere refers to another domain controller.
+func elsewhere(host, dn string) result {
+	return result{code: ldap.LDAPResultReferral, referral: []string{"ldap://" + host + "/" + dn}, text: fmt.Sprintf(
+		"0000202B: RefErr: DSID-0310084A, data 0, 1 access points\n\tref 1: '%s'\n\x00", host)}
 }
 
 func unknownCritical() result {
