@@ -3,6 +3,7 @@ package directory
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -60,24 +61,49 @@ func (a *answer) Error() string {
 	return "the directory answered " + a.code()
 }
 
-// resetRight is User-Force-Change-Password as administrators know it.
-const resetRight = "Reset Password"
-
 // anyWin32 matches every Win32 code, and none.
 const anyWin32 = "any"
 
-// refusals says what the answers to a reset mean. What is not here is
-// directory_error. Every refused modify changed nothing (RFC 4511 section 4.6:
-// a modify is atomic), which is why busy may be tried again.
-var refusals = []struct {
+// A meaning is what a refusal says.
+type meaning struct {
 	result uint16
 	win32  string
 	code   reset.Code // empty: reset.ErrDirectoryUnavailable
-}{
-	// ERROR_PASSWORD_RESTRICTION. Windows and Samba from 4.24 answer a reset
-	// with 53, a change and one check of Samba's with 19.
-	{ldap.LDAPResultUnwillingToPerform, "0000052D", reset.PasswordRefused},
-	{ldap.LDAPResultConstraintViolation, "0000052D", reset.PasswordRefused},
+}
+
+// An operation is one kind of modify. What its refusals mean is in meanings,
+// then in refusals.
+type operation struct {
+	doing    string
+	right    string // what it takes, as administrators know it
+	meanings []meaning
+}
+
+// The operations. 0000052D is ERROR_PASSWORD_RESTRICTION: Windows and Samba
+// from 4.24 answer a reset with 53, a change and one check of Samba's with 19.
+var (
+	setting = operation{"setting the password", "Reset Password", []meaning{
+		{ldap.LDAPResultUnwillingToPerform, "0000052D", reset.PasswordRefused},
+		{ldap.LDAPResultConstraintViolation, "0000052D", reset.PasswordRefused},
+	}}
+	changing = operation{"changing the password", "Change Password", []meaning{
+		{ldap.LDAPResultConstraintViolation, "0000052D", reset.PasswordRefused},
+		{ldap.LDAPResultUnwillingToPerform, "0000052D", reset.PasswordRefused},
+		{ldap.LDAPResultConstraintViolation, "00000056", reset.WrongPassword}, // ERROR_INVALID_PASSWORD
+		{ldap.LDAPResultConstraintViolation, "00000775", reset.AccountLocked}, // ERROR_ACCOUNT_LOCKED_OUT
+		// ERROR_ACCESS_DENIED: "User cannot change password" takes the
+		// right away from the account itself.
+		{ldap.LDAPResultConstraintViolation, "00000005", reset.NotPermitted},
+	}}
+	unlocking = operation{"unlocking the account", "Write lockoutTime", nil}
+	expiring  = operation{"expiring the password", "Write pwdLastSet", nil}
+)
+
+// refusals says what the answers to every modify mean. What is neither here nor
+// with its operation is directory_error. Every refused modify changed nothing
+// (RFC 4511 section 4.6: a modify is atomic), which is why busy may be tried
+// again.
+var refusals = []meaning{
 	// ERROR_ACCESS_DENIED, ERROR_DS_INSUFF_ACCESS_RIGHTS, and Samba's refusal
 	// of a control right, which has no code.
 	{ldap.LDAPResultInsufficientAccessRights, "00000005", reset.NotPermitted},
@@ -90,37 +116,22 @@ var refusals = []struct {
 	{ldap.LDAPResultUnavailable, anyWin32, ""},
 }
 
-// refused returns the error for a reset that was answered with a.
-func refused(a *answer) error {
-	for _, r := range refusals {
-		if r.result != a.result || r.win32 != anyWin32 && r.win32 != a.win32 {
+// refused returns the error for a modify that was answered with a. Of a
+// password that was refused it does not say why.
+func refused(op operation, a *answer) error {
+	for _, m := range slices.Concat(op.meanings, refusals) {
+		if m.result != a.result || m.win32 != anyWin32 && m.win32 != a.win32 {
 			continue
 		}
-		e := &reset.Error{Code: r.code, Err: a}
-		switch r.code {
+		switch m.code {
 		case "":
-			return unavailable("setting the password", a)
-		case reset.PasswordRefused:
-			e.Details.Candidates = []string{"length", "complexity", "history", "minimum_age", "filter"}
+			return unavailable(op.doing, a)
 		case reset.NotPermitted:
-			e.Details.Right = resetRight
+			return &reset.Error{Code: m.code, Details: reset.Details{Right: op.right}, Err: a}
 		}
-		return e
+		return &reset.Error{Code: m.code, Err: a}
 	}
 	return unknown(a)
-}
-
-// unfound returns the error for a search that was answered with a.
-func unfound(a *answer) error {
-	switch a.result {
-	case ldap.LDAPResultBusy, ldap.LDAPResultUnavailable, ldap.LDAPResultTimeLimitExceeded:
-		return unavailable("finding the account", a)
-	}
-	return unknown(a)
-}
-
-func unknown(a *answer) error {
-	return &reset.Error{Code: reset.DirectoryError, Details: reset.Details{Result: a.code()}, Err: a}
 }
 
 // maxText is how much of a domain controller's text is logged, in bytes.

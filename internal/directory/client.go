@@ -11,6 +11,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/rs/zerolog"
 
+	"writeback/internal/directory/policy"
 	"writeback/internal/obs"
 	"writeback/internal/reset"
 )
@@ -32,8 +33,12 @@ type Client struct {
 
 	refused refusal // guarded by binding
 
+	rules  cache[policy.Rules] // by DN of the domain, or of a fine-grained policy
+	groups cache[string]       // DN by SID
+
 	mu     sync.Mutex // guards what follows
-	idle   []*conn    // the one used last is at the end
+	domain policy.Rules
+	idle   []*conn // the one used last is at the end
 	closed bool
 }
 
@@ -181,6 +186,9 @@ func (c *Client) connect(ctx context.Context) (_ *conn, err error) {
 	}
 	c.refused.forget()
 	if err := c.inspect(ctx, cn); err != nil {
+		return nil, err
+	}
+	if err := c.learn(ctx, cn); err != nil {
 		return nil, err
 	}
 	event := c.log.Info()

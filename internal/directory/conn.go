@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-ldap/ldap/v3"
@@ -26,6 +27,10 @@ type conn struct {
 	dc    string // dnsHostName
 	base  string // defaultNamingContext
 	hints string // OID of the policy-hints control; empty if there is none
+	samba bool   // vendorName; Windows has none
+
+	token [][]byte // SIDs with which it acts; nil until somebody needs them
+	self  [][]byte // SIDs of the account it is bound as; none if that is of another domain
 }
 
 // do runs one call of the LDAP library. When ctx or timeout ends first the
@@ -118,20 +123,18 @@ func (c *Client) bind(ctx context.Context, cn *conn, password secret.Value) erro
 // inspect reads the rootDSE and refuses a domain controller that must not be
 // used.
 func (c *Client) inspect(ctx context.Context, cn *conn) error {
-	req := ldap.NewSearchRequest("", ldap.ScopeBaseObject, ldap.NeverDerefAliases, 1, seconds(c.cfg.SearchTimeout), false,
-		"(objectClass=*)", []string{"currentTime", "defaultNamingContext", "dnsHostName", "supportedControl"}, nil)
-	var res *ldap.SearchResult
 	before := time.Now()
-	if err := cn.do(ctx, c.cfg.SearchTimeout, func() (err error) { res, err = cn.ldap.Search(req); return err }); err != nil {
-		c.logText(err)
+	entries, err := c.search(ctx, cn, object("", "currentTime", "defaultNamingContext", "dnsHostName", "supportedControl", "vendorName"))
+	if err != nil {
 		return fmt.Errorf("reading the rootDSE: %w", err)
 	}
 	// The domain controller looked at its clock between before and now.
 	ours := before.Add(time.Since(before) / 2)
-	if len(res.Entries) != 1 {
-		return fmt.Errorf("reading the rootDSE: there are %d", len(res.Entries))
+	if len(entries) != 1 {
+		return fmt.Errorf("reading the rootDSE: there are %d", len(entries))
 	}
-	root := res.Entries[0]
+	root := entries[0]
+	cn.samba = strings.Contains(root.GetEqualFoldAttributeValue("vendorName"), "Samba")
 	cn.dc = root.GetEqualFoldAttributeValue("dnsHostName")
 	cn.base = root.GetEqualFoldAttributeValue("defaultNamingContext")
 	if cn.dc == "" || cn.base == "" {

@@ -25,10 +25,32 @@ func (c policyHintsControl) String() string { return "policy hints " + c.oid }
 
 // Encode returns the control, critical, with the value
 // PolicyHintsRequestValue ::= SEQUENCE { Flags INTEGER (1) }, in DER.
-func (c policyHintsControl) Encode() *ber.Packet {
+func (c policyHintsControl) Encode() *ber.Packet { return critical(c.oid, "\x30\x03\x02\x01\x01") }
+
+// sdFlags is the control that says which parts of a security descriptor to
+// read (MS-ADTS 3.1.1.3.4.1.11).
+const sdFlags = "1.2.840.113556.1.4.801"
+
+// listOnly asks for the access control list of a security descriptor. Without
+// it a domain controller leaves out the whole descriptor, since part of it is
+// for administrators. That of the LDAP library sends no value.
+type listOnly struct{}
+
+// GetControlType returns the OID.
+func (listOnly) GetControlType() string { return sdFlags }
+
+// String describes the control to the library's debug output.
+func (listOnly) String() string { return "access control list " + sdFlags }
+
+// Encode returns the control, critical, with the value SDFlagsRequestValue ::=
+// SEQUENCE { Flags INTEGER (4) }, in DER.
+func (listOnly) Encode() *ber.Packet { return critical(sdFlags, "\x30\x03\x02\x01\x04") }
+
+// critical returns a control that must not be ignored.
+func critical(oid, value string) *ber.Packet {
 	p := ber.NewSequence("Control")
-	p.AppendChild(ber.NewString(ber.ClassUniversal, ber.TypePrimitive, ber.TagOctetString, c.oid, "OID"))
+	p.AppendChild(ber.NewString(ber.ClassUniversal, ber.TypePrimitive, ber.TagOctetString, oid, "OID"))
 	p.AppendChild(ber.NewLDAPBoolean(ber.ClassUniversal, ber.TypePrimitive, ber.TagBoolean, true, "Criticality"))
-	p.AppendChild(ber.NewString(ber.ClassUniversal, ber.TypePrimitive, ber.TagOctetString, "\x30\x03\x02\x01\x01", "Value"))
+	p.AppendChild(ber.NewString(ber.ClassUniversal, ber.TypePrimitive, ber.TagOctetString, value, "Value"))
 	return p
 }

@@ -2,13 +2,17 @@ package directory_test
 
 import (
 	"crypto/rand"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/go-ldap/ldap/v3"
+
 	"writeback/internal/directory"
 	"writeback/internal/directory/directorytest"
+	"writeback/internal/reset"
 	"writeback/internal/secret"
 	"writeback/internal/testkit"
 	"writeback/internal/testkit/fakead"
@@ -56,48 +60,112 @@ func startFake(t testing.TB, opts fakead.Options) *fakead.Server {
 func TestFake(t *testing.T) {
 	fake := startFake(t, fakead.Options{})
 	dir := fake.Directory()
-	directorytest.Run(t, directorytest.Fixture{
-		Config: config(t, dir),
-		Bind:   bind(dir),
-		NewUser: func(t testing.TB, spec directorytest.User) testkit.User {
-			s := fakead.UserSpec{
-				SAMAccountName:  "u-" + strings.ToLower(rand.Text()[:12]),
-				ConsistencyGUID: spec.ConsistencyGUID,
-			}
-			if spec.Outside {
-				s.Parent = "CN=Users," + dir.BaseDN
-			}
-			u, err := fake.NewUser(s)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return u
-		},
-	})
-}
-
-func TestSamba(t *testing.T) {
-	dir, stop, err := samba.Shared(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stop()
-	newUser := func(t testing.TB, spec directorytest.User) testkit.User {
-		s := samba.UserSpec{ConsistencyGUID: spec.ConsistencyGUID}
-		if spec.Outside {
-			s.ParentDN = "CN=Users," + dir.BaseDN
-		}
-		u, err := samba.NewUser(t.Context(), dir, s)
+	newUser := func(t testing.TB, s fakead.UserSpec) testkit.User {
+		s.SAMAccountName = "u-" + strings.ToLower(rand.Text()[:12])
+		u, err := fake.NewUser(s)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return u
 	}
-	f := directorytest.Fixture{Config: config(t, dir), Bind: bind(dir), NewUser: newUser}
-	t.Run("LDAPS", func(t *testing.T) { directorytest.Run(t, f) })
-	t.Run("StartTLS", func(t *testing.T) {
-		f.Config.URL = strings.TrimSuffix(strings.Replace(dir.URL, "ldaps://", "ldap://", 1), ":636")
-		f.Config.StartTLS = true
-		directorytest.Run(t, f)
+	directorytest.Run(t, directorytest.Fixture{
+		Config: config(t, dir),
+		Bind:   bind(dir),
+		NewUser: func(t testing.TB, spec directorytest.User) testkit.User {
+			s := fakead.UserSpec{ConsistencyGUID: spec.ConsistencyGUID, Attributes: maps.Clone(spec.Attributes)}
+			if spec.Outside {
+				s.Parent = "CN=Users," + dir.BaseDN
+			}
+			expires := s.Attributes["accountExpires"]
+			delete(s.Attributes, "accountExpires")
+			u := newUser(t, s)
+			if spec.Disabled {
+				if err := fake.Disable(u.SAMAccountName); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if expires != nil {
+				asAdmin(t, dir, func(conn *ldap.Conn) error {
+					m := ldap.NewModifyRequest(u.DN, nil)
+					m.Replace("accountExpires", expires)
+					return conn.Modify(m)
+				})
+			}
+			return u
+		},
+		NewComputer: func(t testing.TB) testkit.User {
+			return newUser(t, fakead.UserSpec{Kind: fakead.Computer})
+		},
+		NewGroup: func(t testing.TB, members ...string) directorytest.Group {
+			g, err := fake.NewGroup("g-"+strings.ToLower(rand.Text()[:12]), "", members...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return directorytest.Group{DN: g.DN, SAMAccountName: g.SAMAccountName}
+		},
+		Under: func(t testing.TB, p directorytest.Policy) testkit.User {
+			u := newUser(t, fakead.UserSpec{})
+			_, err := fake.NewPolicy(fakead.PolicySpec{
+				Name: "p-" + u.SAMAccountName, Precedence: 10, AppliesTo: []string{u.SAMAccountName},
+				Policy: fakead.Policy{
+					MinLength: p.MinLength, Complexity: p.Complexity, History: p.History, MinAge: p.MinAge, LockoutThreshold: p.LockoutThreshold,
+				},
+			})
+			if err == nil {
+				err = fake.SetPassword(u.SAMAccountName, u.Password)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			return u
+		},
+		Admin: config(t, asAdministrator(dir)),
 	})
+}
+
+// What signs in and is nobody is found, to be refused as what it is; what does
+// not sign in is not.
+func TestKinds(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil, nil)
+	s, _ := b.found(t)
+	for kind, want := range map[fakead.Kind]struct{ found, user bool }{
+		fakead.User: {true, true}, fakead.InetOrgPerson: {true, true},
+		fakead.Computer: {true, false}, fakead.Trust: {true, false},
+		fakead.ManagedServiceAccount: {true, false}, fakead.GroupManagedServiceAccount: {true, false},
+		fakead.Contact: {}, fakead.ForeignSecurityPrincipal: {},
+	} {
+		spec := fakead.UserSpec{Kind: kind}
+		if kind == fakead.ForeignSecurityPrincipal {
+			spec.SAMAccountName = "S-1-5-21-1-2-3-1234"
+		}
+		u, err := b.fake.NewUser(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := s.Find(t.Context(), account(t, reset.ObjectGUID, u.ObjectGUID))
+		if want.found && (err != nil || e.Privileges.NotAUser == want.user) {
+			t.Errorf("%s: %+v, %v", u.DN, e.Privileges, err)
+		}
+		if !want.found {
+			wantCode(t, err, reset.AccountNotFound)
+		}
+	}
+	if err := b.fake.Delete(b.user.SAMAccountName); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.Find(t.Context(), account(t, reset.ObjectGUID, b.user.ObjectGUID))
+	wantCode(t, err, reset.AccountNotFound)
+}
+
+func asAdmin(t testing.TB, dir testkit.Directory, do func(*ldap.Conn) error) {
+	t.Helper()
+	conn, err := samba.Bind(dir, dir.AdminDN, dir.AdminPassword)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := do(conn); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -3,19 +3,16 @@ package directory
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
-	"unicode/utf16"
-	"unicode/utf8"
+	"time"
 
 	"github.com/go-ldap/ldap/v3"
 
+	"writeback/internal/directory/policy"
 	"writeback/internal/reset"
-	"writeback/internal/secret"
 )
 
 // A Session is a connection lent to one request. It must not be used by two
@@ -23,6 +20,7 @@ import (
 type Session struct {
 	client *Client
 	conn   *conn
+	found  facts // of the account that Find found last
 }
 
 // End gives the connection back, or closes it if something went wrong with it.
@@ -45,56 +43,59 @@ var attributes = map[reset.NameKind]string{
 	reset.SID:            "objectSid",
 }
 
-// Find looks the account up with one search and reads the witness of its
-// password. Its errors are a [*reset.Error] or wrap
-// [reset.ErrDirectoryUnavailable]; it changes nothing.
+// Find looks the account up with one search: the witness of its password, its
+// state, what makes it privileged, and what the rules for passwords look at.
+// Those rules are read too, unless they were within the last minute. Computers,
+// trusts and managed service accounts are found, to be refused as what they
+// are. Its errors are a [*reset.Error] or wrap [reset.ErrDirectoryUnavailable];
+// beside one that is about an account that was found, the entry has its DN. It
+// changes nothing.
 func (s *Session) Find(ctx context.Context, a reset.Account) (reset.Entry, error) {
 	attribute, ok := attributes[a.Kind]
 	if !ok {
 		return reset.Entry{}, &reset.Error{Code: reset.Invalid, Details: reset.Details{Field: "account"}}
 	}
-	// Two are enough to know that there is more than one. Referrals are not
-	// followed: what lies elsewhere is not in this directory.
+	// Two are enough to know that there is more than one.
 	c := s.client
-	req := ldap.NewSearchRequest(s.conn.base, ldap.ScopeWholeSubtree, ldap.NeverDerefAliases,
-		2, seconds(c.cfg.SearchTimeout), false, filter(a, attribute),
-		[]string{attribute, "objectGUID", "uSNChanged", "pwdLastSet"}, nil)
-	req.EnforceSizeLimit = true
-	var res *ldap.SearchResult
-	err := s.conn.do(ctx, c.cfg.SearchTimeout, func() (err error) { res, err = s.conn.ldap.Search(req); return err })
-	if res != nil && len(res.Entries) > 1 {
-		return reset.Entry{}, &reset.Error{Code: reset.AccountAmbiguous, Err: errors.New("more than one user has this " + attribute)}
+	entries, err := c.search(ctx, s.conn, query{
+		base: s.conn.base, scope: ldap.ScopeWholeSubtree, limit: 2,
+		filter: filter(a, attribute), attributes: entryAttributes,
+	}, []byte(a.Value))
+	if len(entries) > 1 {
+		return reset.Entry{}, &reset.Error{Code: reset.AccountAmbiguous, Err: errors.New("more than one account has this " + attribute)}
 	}
 	if err != nil {
-		c.logText(err, []byte(a.Value))
-		if e, ok := errors.AsType[*answer](err); ok {
-			return reset.Entry{}, unfound(e)
-		}
-		return reset.Entry{}, unavailable("finding the account", err)
+		return reset.Entry{}, unfound("finding the account", err)
 	}
-	if len(res.Entries) == 0 {
+	if len(entries) == 0 {
 		return reset.Entry{}, &reset.Error{Code: reset.AccountNotFound}
 	}
-	if err := same(a, attribute, res.Entries[0]); err != nil {
-		return reset.Entry{}, err
+	// Errors about an account that was found name it, so that the caller can
+	// keep from the cloud what the company does not let it see.
+	if err := same(a, attribute, entries[0]); err != nil {
+		return reset.Entry{DN: entries[0].DN}, err
 	}
-	e, err := s.entry(res.Entries[0])
+	e, found, err := s.conn.entry(entries[0], time.Now())
 	if err != nil {
-		return reset.Entry{}, &reset.Error{Code: reset.DirectoryError, Err: fmt.Errorf("reading the account: %w", err)}
+		return reset.Entry{DN: entries[0].DN}, &reset.Error{Code: reset.DirectoryError, Err: fmt.Errorf("reading the account: %w", err)}
 	}
+	if found.rules, err = c.rulesAt(ctx, s.conn, entries[0].GetEqualFoldAttributeValue("msDS-ResultantPSO")); err != nil {
+		return reset.Entry{}, unavailable("reading the rules for passwords", err)
+	}
+	s.found = found
 	return e, nil
 }
 
-// filter returns the filter that finds users by a. Every byte of a binary value
+// Rules returns the rules in force for the account that Find found last:
+// those of its fine-grained policy, or else of the domain.
+func (s *Session) Rules() policy.Rules { return s.found.rules }
+
+// filter returns the filter that finds accounts by a. Every byte of a binary value
 // is escaped, every metacharacter of a name.
 func filter(a reset.Account, attribute string) string {
 	value := ldap.EscapeFilter(a.Value)
 	if raw := a.Binary(); raw != nil {
-		var b strings.Builder
-		for _, c := range raw {
-			b.WriteString(`\` + hex.EncodeToString([]byte{c}))
-		}
-		value = b.String()
+		value = escapeBytes(raw)
 	}
 	term := fmt.Sprintf("(%s=%s)", attribute, value)
 	if a.Kind == reset.ImmutableID {
@@ -103,9 +104,20 @@ func filter(a reset.Account, attribute string) string {
 		// claims the identity of another.
 		term = fmt.Sprintf("(|%s(objectGUID=%s))", term, value)
 	}
-	// SAM_NORMAL_USER_ACCOUNT (MS-SAMR 2.2.1.9): no computers, trusts, groups
-	// or contacts, and indexed.
-	return "(&(sAMAccountType=805306368)" + term + ")"
+	// What signs in (MS-SAMR 2.2.1.9): users, machines and trusts, each
+	// indexed; no groups, contacts, foreign security principals or deleted
+	// objects.
+	return fmt.Sprintf("(&(|(sAMAccountType=%d)(sAMAccountType=%d)(sAMAccountType=%d))%s)",
+		normalUser, machineAccount, trustAccount, term)
+}
+
+// escapeBytes returns raw as a value of a filter.
+func escapeBytes(raw []byte) string {
+	var b strings.Builder
+	for _, c := range raw {
+		b.WriteString(`\` + hex.EncodeToString([]byte{c}))
+	}
+	return b.String()
 }
 
 // same returns an error unless e is exactly what a names. A directory compares
@@ -124,83 +136,4 @@ func same(a reset.Account, attribute string, e *ldap.Entry) error {
 		return nil
 	}
 	return &reset.Error{Code: reset.AccountNotFound, Err: errors.New("what was found has another " + attribute)}
-}
-
-// entry reads what is needed of e. In an error only DN is set.
-func (s *Session) entry(e *ldap.Entry) (reset.Entry, error) {
-	entry := reset.Entry{DN: e.DN, Witness: reset.Witness{DC: s.conn.dc}}
-	guid := e.GetEqualFoldRawAttributeValue("objectGUID")
-	if len(guid) != len(entry.GUID) {
-		return entry, fmt.Errorf("objectGUID has %d bytes", len(guid))
-	}
-	copy(entry.GUID[:], guid)
-	var err error
-	if entry.Witness.USNChanged, err = strconv.ParseUint(e.GetEqualFoldAttributeValue("uSNChanged"), 10, 64); err != nil {
-		return entry, errors.New("uSNChanged is missing or malformed")
-	}
-	if entry.Witness.PwdLastSet, err = strconv.ParseInt(e.GetEqualFoldAttributeValue("pwdLastSet"), 10, 64); err != nil {
-		return entry, errors.New("pwdLastSet is missing or malformed")
-	}
-	return entry, nil
-}
-
-// SetPassword sets the password of an account that was found with one modify,
-// which gets [reset.ModifyTimeout] at most and is not repeated. nil says that
-// the directory confirmed it. An error is a [*reset.Error] if the directory
-// refused, wraps [reset.ErrDirectoryUnavailable] if nothing was sent or the
-// directory had no time for it, and else wraps [reset.ErrUnanswered]: the
-// modify may have been carried out, or may still be for a while.
-func (s *Session) SetPassword(ctx context.Context, e reset.Entry, password secret.Value) error {
-	if err := secret.CheckPassword(password); err != nil {
-		return &reset.Error{Code: reset.Invalid, Details: reset.Details{Field: "password"}, Err: err}
-	}
-	var controls []ldap.Control
-	if s.conn.hints != "" {
-		controls = append(controls, policyHintsControl{s.conn.hints})
-	}
-	// By GUID, so that a rename or a move meanwhile does not matter, and a
-	// new account under the old name is not met.
-	req := ldap.NewModifyRequest("<GUID="+hex.EncodeToString(e.GUID[:])+">", controls)
-
-	s.conn.wire.sent.Store(false)
-	err := password.Reveal(func(plain []byte) error {
-		value := unicodePwd(plain)
-		defer clear(value)
-		// The library wants a string and copies it about six times while it
-		// builds the message. Those copies cannot be wiped; none is kept.
-		req.Replace("unicodePwd", []string{string(value)})
-		err := s.conn.do(ctx, reset.ModifyTimeout, func() error { return s.conn.ldap.Modify(req) })
-		s.client.logText(err, plain, value[2:len(value)-2])
-		return err
-	})
-	if err == nil {
-		return nil
-	}
-	if a, ok := errors.AsType[*answer](err); ok {
-		return refused(a)
-	}
-	if !s.conn.wire.sent.Load() {
-		return unavailable("setting the password", err)
-	}
-	return fmt.Errorf("setting the password: %w: %w", reset.ErrUnanswered, err)
-}
-
-// unicodePwd returns the UTF-8 text b in quotes as UTF-16LE (MS-ADTS
-// 3.1.1.3.1.5.1).
-func unicodePwd(b []byte) []byte {
-	out := make([]byte, 0, 2*(secret.Units(b)+2)) // never grown: no copies
-	put := func(r rune) {
-		var units [2]uint16
-		for _, u := range utf16.AppendRune(units[:0], r) {
-			out = binary.LittleEndian.AppendUint16(out, u)
-		}
-	}
-	put('"')
-	for len(b) > 0 {
-		r, size := utf8.DecodeRune(b)
-		put(r)
-		b = b[size:]
-	}
-	put('"')
-	return out
 }

@@ -78,13 +78,14 @@ type Details struct {
 	Earliest   time.Time  // password_too_recent: when it may be tried again
 	Categories []string   // password_too_simple: the categories that are present
 	Candidates []string   // password_refused: the rules that could not be ruled out
-	FollowUps  []FollowUp // applied_partly: what was refused after the password was set
+	FollowUps  []FollowUp // applied_partly: what may not have been done after the password was set
 }
 
-// A FollowUp is a part of a request that was refused after its password was set.
+// A FollowUp is a part of a request that was refused, or not answered, after its
+// password was set.
 type FollowUp struct {
 	What  string // "unlock" or "must_change"
-	Right string // the right it needs
+	Right string // the right that is missing; empty if that is not the reason
 }
 
 // An Outcome is the end of a request.

@@ -16,4 +16,25 @@ type Entry struct {
 	DN      string
 	GUID    [16]byte // objectGUID, raw
 	Witness Witness
+
+	// State, as the directory computes it.
+	Disabled      bool // userAccountControl, ACCOUNTDISABLE
+	SmartcardOnly bool // userAccountControl, SMARTCARD_REQUIRED: no password signs it in
+	Expired       bool // accountExpires has passed
+	Locked        bool // msDS-User-Account-Control-Computed, LOCKOUT
+
+	Privileges Privileges
+	Groups     []string // distinguished names of every group it is in, nested ones and the primary group included
+}
+
+// Privileges are the facts that make an account one that the cloud must not
+// touch. The directory reports them; package guard judges.
+type Privileges struct {
+	AdminCount       bool   // adminCount is 1: AdminSDHolder protects it, or did once
+	Critical         bool   // isCriticalSystemObject
+	RID              uint32 // last part of objectSid; below 1000 the account is built in
+	PrimaryGroup     uint32 // RID of the primary group; 513 and 514 are usual
+	NotAUser         bool   // a computer, a trust, a managed service account: anything but a normal user account
+	ServicePrincipal bool   // has a servicePrincipalName: a service runs as it
+	Ourselves        bool   // the account that this program binds as
 }

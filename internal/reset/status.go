@@ -11,6 +11,7 @@ type Submission struct {
 	Operation      Operation
 	Account        Account
 	Actor          Actor
+	MustChange     bool // of a reset: the user must choose another password at the next logon
 }
 
 // A State is how far a request has come.

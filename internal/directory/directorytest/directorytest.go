@@ -6,8 +6,10 @@ package directorytest
 import (
 	"encoding/base64"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -24,15 +26,39 @@ type Fixture struct {
 
 	// NewUser adds a user with a password that meets the policy.
 	NewUser func(t testing.TB, spec User) testkit.User
+	// NewComputer adds the account of a machine.
+	NewComputer func(t testing.TB) testkit.User
 	// Bind returns nil if password opens the account with this name.
 	Bind func(dn, password string) error
+	// NewGroup adds a group of users and other groups, by their sAMAccountName.
+	NewGroup func(t testing.TB, members ...string) Group
+	// Under adds a user to whom a policy of its own applies, and whose
+	// password was set just now.
+	Under func(t testing.TB, p Policy) testkit.User
+	// Admin is a Config of somebody who may read such a policy. The service
+	// account may not.
+	Admin directory.Config
 }
 
 // A User says what user a test needs.
 type User struct {
 	ConsistencyGUID []byte // none by default
 	Outside         bool   // of what the service account may reset
+	Disabled        bool
+	Attributes      map[string][]string // anything else
 }
+
+// A Policy is what [Fixture.Under] applies to a user.
+type Policy struct {
+	MinLength        int
+	Complexity       bool
+	History          int
+	MinAge           time.Duration
+	LockoutThreshold int
+}
+
+// A Group is one that a test made.
+type Group struct{ DN, SAMAccountName string }
 
 // suite is one run on one directory.
 type suite struct {
@@ -60,9 +86,21 @@ func Run(t *testing.T, f Fixture) {
 	t.Run("Refused", s.refused)
 	t.Run("History", s.history)
 	t.Run("NotPermitted", s.notPermitted)
+	t.Run("Probe", s.probes)
 	t.Run("Gone", s.gone)
 	t.Run("Unicode", s.unicode)
 	t.Run("NoPassword", s.noPassword)
+	t.Run("Rules", s.rules)
+	t.Run("Change", s.change)
+	t.Run("Unlock", s.unlock)
+	t.Run("MustChange", s.mustChange)
+	t.Run("State", s.state)
+	t.Run("Privileges", s.privileges)
+	t.Run("Groups", s.groups)
+	t.Run("MinAge", s.minAge)
+	t.Run("Policy", s.policy)
+	t.Run("HiddenPolicy", s.hiddenPolicy)
+	t.Run("Lockout", s.lockout)
 }
 
 func (s *suite) names(t *testing.T) {
@@ -165,13 +203,21 @@ func (s *suite) metacharacters(t *testing.T) {
 }
 
 func (s *suite) refused(t *testing.T) {
-	for name, password := range map[string]string{"too short": "Aa1-", "too simple": "alllowercaseletters"} {
+	for name, tt := range map[string]struct {
+		password string
+		code     reset.Code
+		details  reset.Details
+	}{
+		"too short":       {"Aa1-xy", reset.PasswordTooShort, reset.Details{MinLength: 7}},
+		"too short, pair": {"Aa1-\U0001F511", reset.PasswordTooShort, reset.Details{MinLength: 7}},
+		"too simple":      {"alllowercaseletters", reset.PasswordTooSimple, reset.Details{Categories: []string{"lower"}}},
+	} {
 		t.Run(name, func(t *testing.T) {
 			u := s.NewUser(t, User{})
 			before := s.find(t, reset.UPN, u.UPN).Witness
-			o := wantCode(t, s.set(t, u, password), reset.PasswordRefused)
-			if len(o.Details.Candidates) != 5 {
-				t.Errorf("candidates are %q, want all five", o.Details.Candidates)
+			o := wantCode(t, s.set(t, u, tt.password), tt.code)
+			if !reflect.DeepEqual(o.Details, tt.details) {
+				t.Errorf("details are %+v, want %+v", o.Details, tt.details)
 			}
 			// Before the bind: an account's first one moves uSNChanged.
 			if after := s.find(t, reset.UPN, u.UPN).Witness; after != before {
@@ -188,11 +234,11 @@ func (s *suite) history(t *testing.T) {
 	if err := s.set(t, u, first); err != nil {
 		t.Fatal(err)
 	}
-	wantCode(t, s.set(t, u, first), reset.PasswordRefused)
+	wantCandidates(t, s.set(t, u, first), "history", "filter")
 	if err := s.set(t, u, second); err != nil {
 		t.Fatalf("a second new password: %v", err)
 	}
-	wantCode(t, s.set(t, u, first), reset.PasswordRefused)
+	wantCandidates(t, s.set(t, u, first), "history", "filter")
 	s.opens(t, u, second)
 	if s.Bind(u.DN, first) == nil {
 		t.Error("the password before opens the account too")

@@ -3,8 +3,11 @@ package directorytest
 import (
 	"context"
 	"crypto/rand"
+	"slices"
 	"testing"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"writeback/internal/directory"
 	"writeback/internal/reset"
@@ -39,13 +42,9 @@ func (s *suite) find(t *testing.T, kind reset.NameKind, value string) reset.Entr
 // set finds the user and sets a password, in one session.
 func (s *suite) set(t *testing.T, u testkit.User, password string) error {
 	t.Helper()
-	session := s.begin(t)
-	defer session.End()
-	e, err := session.Find(t.Context(), account(t, reset.ObjectGUID, u.ObjectGUID))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return session.SetPassword(t.Context(), e, secret.New([]byte(password)))
+	return s.with(t, u, func(session *directory.Session, e reset.Entry) error {
+		return session.SetPassword(t.Context(), e, secret.New([]byte(password)))
+	})
 }
 
 func (s *suite) opens(t *testing.T, u testkit.User, password string) {
@@ -71,6 +70,53 @@ func wantCode(t *testing.T, err error, want reset.Code) reset.Outcome {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	return o
+}
+
+// wantCandidates wants a refusal for the policy of which only this is known.
+func wantCandidates(t *testing.T, err error, want ...string) {
+	t.Helper()
+	o := wantCode(t, err, reset.PasswordRefused)
+	if !slices.Equal(o.Details.Candidates, want) {
+		t.Errorf("candidates are %q, want %q", o.Details.Candidates, want)
+	}
+}
+
+func wantRight(t *testing.T, err error, right string) {
+	t.Helper()
+	if o := wantCode(t, err, reset.NotPermitted); o.Details.Right != right {
+		t.Errorf("the right is %q, want %q", o.Details.Right, right)
+	}
+}
+
+// with finds the user and does something, in one session.
+func (s *suite) with(t *testing.T, u testkit.User, do func(*directory.Session, reset.Entry) error) error {
+	t.Helper()
+	session := s.begin(t)
+	defer session.End()
+	e, err := session.Find(t.Context(), account(t, reset.ObjectGUID, u.ObjectGUID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return do(session, e)
+}
+
+// changeTo finds the user and changes the password, in one session.
+func (s *suite) changeTo(t *testing.T, u testkit.User, current, next string) error {
+	t.Helper()
+	return s.with(t, u, func(session *directory.Session, e reset.Entry) error {
+		return session.Change(t.Context(), e, secret.New([]byte(current)), secret.New([]byte(next)))
+	})
+}
+
+// under returns a suite whose client reaches, and may read, a user's policy p.
+func (s *suite) under(t *testing.T, p Policy) (*suite, testkit.User) {
+	t.Helper()
+	client, err := directory.New(s.Admin, zerolog.New(zerolog.NewTestWriter(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return &suite{s.Fixture, client}, s.Under(t, p)
 }
 
 // name returns how u is called by names of one kind.

@@ -1,0 +1,52 @@
+package rights
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+
+	"writeback/internal/reset"
+)
+
+// userClass is the schemaIDGUID of the class user (MS-ADSC).
+const userClass = "bf967aba-0de6-11d0-a285-00aa003049e2"
+
+// Grant returns the commands that grant r to the account with a SID: on the
+// object dn itself and all below it for UnexpirePassword, else on the users
+// below dn. One is for Windows, one for Samba.
+func (r Right) Grant(dn, sid string) (dsacls, sambaTool string) {
+	want := r.need()
+	what := strings.TrimPrefix(want.name, "Write ")
+	short, sddl := "CA", "CR"
+	if want.mask == writeProperty {
+		short, sddl = "WP", "WP"
+	}
+	to, flags, scope, class := ";user", "CIIO", "S", userClass
+	if r == UnexpirePassword {
+		to, flags, scope, class = "", "CI", "T", ""
+	}
+	guid := ""
+	if len(want.objects) > 0 {
+		guid = reset.FormatGUID(want.objects[0])
+	}
+	return fmt.Sprintf(`dsacls "%s" /I:%s /G "%s:%s;%s%s"`, dn, scope, sid, short, what, to),
+		fmt.Sprintf("samba-tool dsacl set --action=allow --objectdn=%s --sddl='(OA;%s;%s;%s;%s;%s)'",
+			quote(dn), flags, sddl, guid, class, sid)
+}
+
+// quote returns s as one word of a shell.
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// FormatSID returns a SID as text (MS-DTYP 2.4.2.1), "" if it is none.
+func FormatSID(sid []byte) string {
+	if len(sid) < sidHead || sid[0] != 1 || len(sid) != sidHead+4*int(sid[1]) {
+		return ""
+	}
+	var authority [8]byte
+	copy(authority[2:], sid[2:8])
+	s := fmt.Sprintf("S-1-%d", binary.BigEndian.Uint64(authority[:]))
+	for b := sid[sidHead:]; len(b) > 0; b = b[4:] {
+		s += fmt.Sprintf("-%d", binary.LittleEndian.Uint32(b))
+	}
+	return s
+}

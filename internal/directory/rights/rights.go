@@ -1,0 +1,108 @@
+// Package rights says whether an account holds the rights on an object that
+// password writeback needs, from the object's access control list and the SIDs
+// with which the account acts. It is the access check of MS-ADTS 5.1.3.3 for
+// those rights and no others.
+//
+// It says what a domain controller would, for an object that is not the acting
+// account itself: SELF is not among its SIDs unless the caller puts it there.
+// Conditional entries (MS-DTYP 2.4.4.17) are not evaluated: they grant nothing
+// and deny always. Nothing is asked of a directory here.
+package rights
+
+import (
+	"bytes"
+	"slices"
+)
+
+// A Right is one that password writeback needs.
+type Right int
+
+// The rights. All but the last are on the account.
+const (
+	ResetPassword Right = iota
+	WriteLockoutTime
+	WritePwdLastSet
+	UnexpirePassword // on the domain: without it a reset leaves the password expired
+)
+
+// Bits of an access mask (MS-ADTS 5.1.3.2).
+const (
+	writeProperty = 0x20
+	controlAccess = 0x100
+	genericWrite  = 0x40000000
+	genericAll    = 0x10000000
+)
+
+// A need is what an entry must say to be about a right.
+type need struct {
+	name    string
+	mask    uint32
+	objects [][16]byte // the control right, or the property and its property set
+}
+
+// need returns what r is. The GUIDs are those of MS-ADTS 5.1.3.2.1 (control
+// rights) and of MS-ADA1 and MS-ADA3 (schemaIDGUID; lockoutTime is in no
+// property set, pwdLastSet in User-Account-Restrictions).
+func (r Right) need() need {
+	switch r {
+	case ResetPassword: // 00299570-246d-11d0-a768-00aa006e0529
+		return need{"Reset Password", controlAccess, [][16]byte{
+			{0x70, 0x95, 0x29, 0x00, 0x6d, 0x24, 0xd0, 0x11, 0xa7, 0x68, 0x00, 0xaa, 0x00, 0x6e, 0x05, 0x29}}}
+	case WriteLockoutTime: // 28630ebf-41d5-11d1-a9c1-0000f80367c1
+		return need{"Write lockoutTime", writeProperty, [][16]byte{
+			{0xbf, 0x0e, 0x63, 0x28, 0xd5, 0x41, 0xd1, 0x11, 0xa9, 0xc1, 0x00, 0x00, 0xf8, 0x03, 0x67, 0xc1}}}
+	case WritePwdLastSet: // bf967a0a-0de6-11d0-a285-00aa003049e2, 4c164200-20c0-11d0-a768-00aa006e0529
+		return need{"Write pwdLastSet", writeProperty, [][16]byte{
+			{0x0a, 0x7a, 0x96, 0xbf, 0xe6, 0x0d, 0xd0, 0x11, 0xa2, 0x85, 0x00, 0xaa, 0x00, 0x30, 0x49, 0xe2},
+			{0x00, 0x42, 0x16, 0x4c, 0xc0, 0x20, 0xd0, 0x11, 0xa7, 0x68, 0x00, 0xaa, 0x00, 0x6e, 0x05, 0x29}}}
+	case UnexpirePassword: // ccc2dc7d-a6ad-4a7a-8846-c04e3cc53501
+		return need{"Unexpire Password", controlAccess, [][16]byte{
+			{0x7d, 0xdc, 0xc2, 0xcc, 0xad, 0xa6, 0x7a, 0x4a, 0x88, 0x46, 0xc0, 0x4e, 0x3c, 0xc5, 0x35, 0x01}}}
+	}
+	return need{name: "no right"} // which no entry grants
+}
+
+// String is the right's name as administrators know it.
+func (r Right) String() string { return r.need().name }
+
+// A List is the part of a discretionary access control list that applies to
+// the object that has it. The zero List grants nothing.
+type List struct {
+	entries  []entry // in the order in which they are checked
+	everyone bool    // there is a descriptor without a list, which grants all
+	alone    bool    // what is granted above does not come down to it
+}
+
+// An entry grants or denies.
+type entry struct {
+	deny   bool
+	mask   uint32
+	object []byte // 16 bytes: what it is about; nil is everything
+	sid    []byte
+}
+
+// Allows reports whether who acts with the SIDs in token has a right. The
+// first entry that speaks of it decides; where none does, the answer is no.
+//
+// The owner's implied rights (MS-DTYP 2.5.3.2) are not among those here.
+func (l List) Allows(token [][]byte, r Right) bool {
+	if l.everyone {
+		return true
+	}
+	want := r.need()
+	for _, e := range l.entries {
+		if e.mask&want.mask == 0 || !e.about(want.objects) ||
+			!slices.ContainsFunc(token, func(sid []byte) bool { return bytes.Equal(sid, e.sid) }) {
+			continue
+		}
+		return !e.deny
+	}
+	return false
+}
+
+// Inherits reports whether the object has what is granted on those above it.
+func (l List) Inherits() bool { return !l.alone }
+
+func (e entry) about(objects [][16]byte) bool {
+	return e.object == nil || slices.ContainsFunc(objects, func(o [16]byte) bool { return bytes.Equal(o[:], e.object) })
+}

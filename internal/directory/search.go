@@ -1,0 +1,64 @@
+package directory
+
+import (
+	"context"
+	"errors"
+
+	"github.com/go-ldap/ldap/v3"
+
+	"writeback/internal/reset"
+)
+
+// A query is one search.
+type query struct {
+	base       string
+	scope      int
+	limit      int // of entries; 0 is none but the domain controller's own
+	filter     string
+	attributes []string
+	controls   []ldap.Control
+}
+
+// object is the query for attributes of one object.
+func object(dn string, attributes ...string) query {
+	return query{base: dn, scope: ldap.ScopeBaseObject, limit: 1, filter: "(objectClass=*)", attributes: attributes}
+}
+
+// search carries out q. Its error is that of [conn.do]; there may be entries
+// beside it, if there are more than the limit. Referrals are not followed:
+// what lies elsewhere is not in this directory. What sent has is not logged.
+func (c *Client) search(ctx context.Context, cn *conn, q query, sent ...[]byte) ([]*ldap.Entry, error) {
+	req := ldap.NewSearchRequest(q.base, q.scope, ldap.NeverDerefAliases,
+		q.limit, seconds(c.cfg.SearchTimeout), false, q.filter, q.attributes, q.controls)
+	req.EnforceSizeLimit = q.limit > 0
+	var res *ldap.SearchResult
+	err := cn.do(ctx, c.cfg.SearchTimeout, func() (err error) { res, err = cn.ldap.Search(req); return err })
+	c.logText(err, sent...)
+	if res == nil {
+		return nil, err
+	}
+	return res.Entries, err
+}
+
+// unfound returns the error of a search that failed with err.
+func unfound(doing string, err error) error {
+	a, ok := errors.AsType[*answer](err)
+	if !ok || a.later() {
+		return unavailable(doing, err)
+	}
+	return unknown(a)
+}
+
+// later reports whether the domain controller may answer the same search
+// otherwise a little later.
+func (a *answer) later() bool {
+	switch a.result {
+	case ldap.LDAPResultBusy, ldap.LDAPResultUnavailable, ldap.LDAPResultTimeLimitExceeded:
+		return true
+	}
+	return false
+}
+
+func unknown(a *answer) error {
+	return &reset.Error{Code: reset.DirectoryError, Details: reset.Details{Result: a.code()}, Err: a}
+}
