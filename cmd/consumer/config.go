@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
@@ -11,7 +10,6 @@ import (
 
 	"writeback/internal/config"
 	"writeback/internal/directory"
-	"writeback/internal/guard"
 	"writeback/internal/obs"
 	"writeback/internal/queue"
 	"writeback/internal/reset"
@@ -47,8 +45,6 @@ type loaded struct {
 	signer     *seal.Signer
 	publishers seal.Pins
 	consumers  seal.Pins
-	policy     *guard.Policy
-	policyHash [32]byte
 }
 
 // load reads the configuration and every file that it names. Nothing is
@@ -112,14 +108,6 @@ func (l *loaded) read() (err error) {
 		if err := unseal.CheckDir(l.RuntimeDir); err != nil {
 			return fmt.Errorf("runtime_dir: %w", err)
 		}
-	}
-	text, err := config.ReadTrusted(l.PolicyFile)
-	if err != nil {
-		return fmt.Errorf("policy_file: %w", err)
-	}
-	l.policyHash = sha256.Sum256(text)
-	if l.policy, err = guard.Parse(text); err != nil {
-		return fmt.Errorf("policy_file: %s: %w", l.PolicyFile, err)
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 func main() {
 	cli.Main("consumer", "applies password resets from the cloud to Active Directory", []cli.Command{
 		{Name: "init", About: "makes the keys that are missing and prints the public ones", Run: initKeys},
+		{Name: "check", About: "says what stands in the way of resets, and changes nothing", Run: check},
 		{Name: "run", About: "runs the consumer", Run: run},
 	})
 }

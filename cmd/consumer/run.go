@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"math"
 	"net"
 	"sync"
 	"time"
@@ -14,6 +15,9 @@ import (
 	"writeback/internal/cli"
 	"writeback/internal/consumer"
 	"writeback/internal/directory"
+	"writeback/internal/directory/policy"
+	"writeback/internal/envelope"
+	"writeback/internal/guard"
 	"writeback/internal/obs"
 	"writeback/internal/queue"
 	"writeback/internal/secret"
@@ -39,6 +43,16 @@ func run(ctx context.Context, args []string, std cli.Streams) error {
 		return cli.Usagef("%s: directory.%w", *path, err)
 	}
 	defer dir.Close()
+	rules, err := guard.Open(cfg.PolicyFile, func(err error) {
+		if err != nil {
+			log.Error().AnErr(obs.Cause, err).Msg("the policy file cannot be used; the version before it stays in force")
+			return
+		}
+		log.Warn().Msg("a new version of the policy file is in force")
+	})
+	if err != nil {
+		return cli.Usagef("%s: policy_file: %w", *path, err)
+	}
 	if *validate {
 		fmt.Fprintf(std.Out, "%s is valid.\n", *path)
 		return nil
@@ -61,7 +75,6 @@ func run(ctx context.Context, args []string, std cli.Streams) error {
 		Tenant:     cfg.Tenant,
 		Log:        audit.NewLog(cfg.signer, cfg.Replica),
 		Version:    obs.BuildVersion(),
-		PolicyHash: cfg.policyHash,
 		Publishers: cfg.publishers,
 		Consumers:  cfg.consumers,
 		Keys:       keys,
@@ -74,7 +87,8 @@ func run(ctx context.Context, args []string, std cli.Streams) error {
 			return consumer.Delivery{Data: d.Data, Slot: d.Slot, Attempt: d.Attempt, Receipt: d}, nil
 		},
 		Directory: func(ctx context.Context) (consumer.Session, error) { return dir.Begin(ctx) },
-		Policy:    cfg.policy,
+		Policy:    rules,
+		Rules:     func() envelope.Rules { return announced(dir.Rules()) },
 		Workers:   cfg.Workers,
 		SoftStop:  cfg.SoftStop,
 		Logger:    log,
@@ -117,7 +131,8 @@ func run(ctx context.Context, args []string, std cli.Streams) error {
 	})
 	part(func() error {
 		handler := obs.Handler(reg, obs.Check{Name: "broker", Run: conn.Check},
-			obs.Check{Name: "directory", Run: checkDirectory}, obs.Check{Name: "clock", Run: c.Clock})
+			obs.Check{Name: "directory", Run: checkDirectory}, obs.Check{Name: "clock", Run: c.Clock},
+			obs.Check{Name: "policy", Run: func(context.Context) error { return rules.Check() }})
 		return obs.Serve(running, opsListener, handler, 10*time.Second, time.Second)
 	})
 	part(func() error {
@@ -130,6 +145,14 @@ func run(ctx context.Context, args []string, std cli.Streams) error {
 		return nil
 	})
 	return g.Wait()
+}
+
+// announced is what the cloud is told of the domain's rules.
+func announced(r policy.Rules) envelope.Rules {
+	return envelope.Rules{
+		Known: r.Known, MinLength: uint16(r.MinLength), Complexity: r.Complexity,
+		History: uint16(r.History), MinAge: uint32(min(r.MinAge/time.Second, math.MaxUint32)),
+	}
 }
 
 // every makes check remember its result for a while, so that a probe of health

@@ -10,6 +10,6 @@ func main() {
 		{Name: "streams", About: "creates or updates the broker's streams and says what it changed", Run: streams},
 		{Name: "token", About: "makes, lists and removes the tokens of API callers", Run: token},
 		{Name: "serve", About: "runs the API", Run: serve},
-		{Name: "send", About: "resets one password through the API, read from standard input", Run: send},
+		{Name: "send", About: "makes one request through the API; a password is read from standard input", Run: send},
 	})
 }

@@ -45,6 +45,9 @@ func send(ctx context.Context, args []string, std cli.Streams) error {
 	subject := fs.String("subject", "", "who asks, for the audit")
 	key := fs.String("idempotency-key", "", "`key` that makes a repeat return the first outcome")
 	wait := fs.Duration("wait", 15*time.Second, "how long to wait for the outcome, at most 60s")
+	probe := fs.Bool("probe", false, "say what a reset would meet, and change nothing; reads no password")
+	unlock := fs.Bool("unlock", false, "unlock the account and leave its password; reads no password")
+	mustChange := fs.Bool("must-change", false, "have the user choose another password at the next sign-in; with -actor admin")
 	accounts := make(map[string]*string)
 	for _, kind := range reset.NameKinds() {
 		name := strings.ReplaceAll(kind.String(), "_", "-")
@@ -62,6 +65,10 @@ func send(ctx context.Context, args []string, std cli.Streams) error {
 	if len(account) != 1 {
 		return cli.Usagef("name exactly one account, with -upn, -immutable-id, -object-guid, -sam-account-name or -sid")
 	}
+	route, err := routeOf(*probe, *unlock, *mustChange, *actor)
+	if err != nil {
+		return err
+	}
 	if *tokenFile == "" {
 		return cli.Usagef("-token-file: is missing")
 	}
@@ -74,22 +81,28 @@ func send(ctx context.Context, args []string, std cli.Streams) error {
 	if err != nil {
 		return cli.Usagef("-ca: %w", err)
 	}
-	password, err := readPassword(std.In)
-	if err != nil {
-		return cli.Usagef("standard input: %w", err)
+	var password secret.Value
+	if route == resets {
+		if password, err = readPassword(std.In); err != nil {
+			return cli.Usagef("standard input: %w", err)
+		}
 	}
 	defer password.Wipe()
-	body, err := requestBody(account, map[string]string{"kind": *actor, "subject": *subject}, password)
+	fields := map[string]any{"account": account, "actor": map[string]string{"kind": *actor, "subject": *subject}}
+	if *mustChange {
+		fields["options"] = map[string]bool{"must_change": true}
+	}
+	body, err := requestBody(fields, password)
 	if err != nil {
 		return err
 	}
 	defer clear(body)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, *api+"/v1/resets", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, *api+route, bytes.NewReader(body))
 	if err != nil {
 		return cli.Usagef("-api: is not a URL")
 	}
 	if host := req.URL.Hostname(); req.URL.Scheme != "https" && host != "localhost" && !net.ParseIP(host).IsLoopback() {
-		return cli.Usagef("-api: %s is not on this machine; a password goes there over https only", host)
+		return cli.Usagef("-api: %s is not on this machine; passwords and tokens go there over https only", host)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Prefer", fmt.Sprintf("wait=%d", int(wait.Seconds())))
@@ -106,6 +119,26 @@ func send(ctx context.Context, args []string, std cli.Streams) error {
 	}
 	defer resp.Body.Close()
 	return show(resp, std.Out)
+}
+
+// resets is the route that a password is sent to.
+const resets = "/v1/resets"
+
+// routeOf returns where to send what the flags ask for, which must be one thing.
+func routeOf(probe, unlock, mustChange bool, actor string) (string, error) {
+	switch {
+	case probe && unlock:
+		return "", cli.Usagef("-probe and -unlock: only one of them at a time")
+	case mustChange && (probe || unlock):
+		return "", cli.Usagef("-must-change: belongs to a reset, neither to -probe nor to -unlock")
+	case mustChange && actor == reset.Self.String():
+		return "", cli.Usagef("-must-change: is for -actor admin only")
+	case probe:
+		return "/v1/probes", nil
+	case unlock:
+		return "/v1/unlocks", nil
+	}
+	return resets, nil
 }
 
 // show prints the answer. An outcome that is not applied is an error, so that
@@ -156,11 +189,11 @@ func show(resp *http.Response, w io.Writer) error {
 }
 
 // requestBody writes the JSON by hand where the password goes, since encoding/json
-// would need it as a string.
-func requestBody(account, actor map[string]string, password secret.Value) ([]byte, error) {
-	head, err := json.Marshal(map[string]any{"account": account, "actor": actor})
-	if err != nil {
-		return nil, err
+// would need it as a string. There is none in it if password is empty.
+func requestBody(fields map[string]any, password secret.Value) ([]byte, error) {
+	head, err := json.Marshal(fields)
+	if err != nil || password.Empty() {
+		return head, err
 	}
 	body := append(head[:len(head)-1], `,"password":"`...)
 	err = password.Reveal(func(b []byte) error {

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -127,7 +128,8 @@ func expected(goType string) string {
 // ReadTrusted returns what is in a file that decides something: at most 1 MiB,
 // and nobody but its owner may write it.
 func ReadTrusted(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	// Not blocking, so that a FIFO is refused instead of waited for.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -136,8 +138,11 @@ func ReadTrusted(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if mode := info.Mode(); !mode.IsRegular() || mode.Perm()&0o022 != 0 {
-		return nil, fmt.Errorf("%s: mode %04o lets others change it; use 0644 or stricter", path, mode.Perm())
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: is not a regular file", path)
+	}
+	if mode := info.Mode().Perm(); mode&0o022 != 0 {
+		return nil, fmt.Errorf("%s: mode %04o lets others change it; use 0644 or stricter", path, mode)
 	}
 	if info.Size() > maxSize {
 		return nil, fmt.Errorf("%s: has more than %d bytes", path, maxSize)

@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"time"
 
 	"writeback/internal/audit"
 	"writeback/internal/envelope"
+	"writeback/internal/guard"
 	"writeback/internal/obs"
 	"writeback/internal/reset"
 )
@@ -29,6 +31,12 @@ func (c *Consumer) apply(ctx context.Context, r *request, unreadable error, last
 	if unreadable != nil {
 		return c.refuse(ctx, r, last, reset.Entry{}, &reset.Error{Code: reset.Unreadable, Err: unreadable})
 	}
+	ask := guard.Ask{
+		Request: r.hash, Operation: r.Header.Operation, Actor: r.body.Actor.Kind, Name: r.body.Account.Kind, At: time.Now(),
+	}
+	if err := c.cfg.Policy.Before(ask); err != nil {
+		return c.turnDown(ctx, r, last, reset.Entry{}, err)
+	}
 	finding, cancel := context.WithTimeout(ctx, findTimeout)
 	defer cancel()
 	session, err := c.cfg.Directory(finding)
@@ -37,16 +45,16 @@ func (c *Consumer) apply(ctx context.Context, r *request, unreadable error, last
 	}
 	defer session.End()
 	entry, err := session.Find(finding, r.body.Account)
+	if entry.DN != "" && !c.cfg.Policy.Reaches(entry.DN) {
+		// Whatever there is to say of it: it looks as if it did not exist.
+		err = &reset.Error{Code: reset.AccountNotFound, Err: errors.New("the account is outside the bases of the policy file")}
+	}
 	if err == nil {
 		c.dc.Store(&entry.Witness.DC)
-		err = c.judge(r, entry)
+		err = c.judge(finding, r, session, ask, &entry)
 	}
-	var refusal *reset.Error
-	switch {
-	case errors.As(err, &refusal):
-		return c.refuse(ctx, r, last, entry, refusal)
-	case err != nil:
-		return fate{kind: handedBack, reason: c.away(ctx), delay: soon, cause: err}, false
+	if err != nil {
+		return c.turnDown(ctx, r, last, entry, err)
 	}
 
 	cl, f, again := c.claim(ctx, r, last, entry)
@@ -58,7 +66,7 @@ func (c *Consumer) apply(ctx context.Context, r *request, unreadable error, last
 	}
 	// Between the check above and the send there is nothing. A stop does not
 	// cut a modify off: it is bounded, and cutting would leave us in doubt.
-	err = session.SetPassword(context.WithoutCancel(ctx), entry, r.body.Password)
+	err = r.send(context.WithoutCancel(ctx), session, cl)
 	switch _, classified := reset.OutcomeOf(err); {
 	case errors.Is(err, reset.ErrDirectoryUnavailable):
 		return c.giveUp(ctx, r, cl, err)
@@ -66,6 +74,71 @@ func (c *Consumer) apply(ctx context.Context, r *request, unreadable error, last
 		return fate{kind: handedBack, reason: directorySilent, delay: reset.TakeOver, cause: err}, false
 	}
 	return c.settle(ctx, r, cl, err), false
+}
+
+// send does what the request asks for: the one modify whose verdict is the
+// request's, and then what follows from it, as long as nobody can have taken the
+// request over; a probe modifies nothing. Its error is that of the first modify,
+// or says which follow-ups may not have been done.
+func (r *request) send(ctx context.Context, s Session, cl *claim) error {
+	var err error
+	entry := cl.entry
+	switch r.Header.Operation {
+	case reset.Reset:
+		err = s.SetPassword(ctx, entry, r.body.Password)
+	case reset.Change:
+		err = s.Change(ctx, entry, r.body.Current, r.body.Password)
+	case reset.Unlock:
+		err = s.Unlock(ctx, entry)
+	case reset.Probe:
+		ctx, cancel := context.WithTimeout(ctx, findTimeout)
+		defer cancel()
+		return s.Probe(ctx, entry)
+	}
+	if err != nil {
+		return err
+	}
+	// A reset leaves a locked account locked: only lockoutTime unlocks it.
+	ctx, cancel := context.WithDeadline(ctx, cl.begun.Add(reset.Window+reset.ModifyTimeout))
+	defer cancel()
+	var failed []reset.FollowUp
+	var causes []error
+	follow := func(what string, modify func(context.Context, reset.Entry) error) {
+		err := ctx.Err()
+		if err == nil {
+			err = modify(ctx, entry)
+		}
+		if err == nil {
+			return
+		}
+		o, _ := reset.OutcomeOf(err)
+		failed = append(failed, reset.FollowUp{What: what, Right: o.Details.Right})
+		causes = append(causes, err)
+	}
+	if r.Header.Operation == reset.Reset && entry.Locked {
+		follow("unlock", s.Unlock)
+	}
+	if r.Header.Operation == reset.Reset && r.body.MustChange {
+		follow("must_change", s.MustChange)
+	}
+	if len(failed) == 0 {
+		return nil
+	}
+	// Not wrapped: the password is set, whatever became of the rest.
+	return &reset.Error{Code: reset.AppliedPartly, Details: reset.Details{FollowUps: failed}, Err: fmt.Errorf("%v", errors.Join(causes...))}
+}
+
+// turnDown ends a request that the directory is not asked to change anything for,
+// or hands it back if err is not a refusal.
+func (c *Consumer) turnDown(ctx context.Context, r *request, last audit.Link, entry reset.Entry, err error) (fate, bool) {
+	var refusal *reset.Error
+	if !errors.As(err, &refusal) {
+		return fate{kind: handedBack, reason: c.away(ctx), delay: soon, cause: err}, false
+	}
+	if refusal.Code == reset.AccountNotFound {
+		entry = reset.Entry{} // the cloud reads the records
+	}
+	return c.refuse(ctx, r, last, entry, refusal)
 }
 
 // away is why a request is handed back that did not reach the directory.
@@ -77,13 +150,31 @@ func (c *Consumer) away(ctx context.Context) string {
 }
 
 // judge refuses what is not to be applied although the account was found.
-func (c *Consumer) judge(r *request, entry reset.Entry) error {
-	if !c.cfg.Policy.Permits(entry.DN) {
-		return &reset.Error{Code: reset.AccountNotFound, Err: errors.New("the account is outside the bases of the policy file")}
+func (c *Consumer) judge(ctx context.Context, r *request, s Session, ask guard.Ask, entry *reset.Entry) (err error) {
+	if c.cfg.Policy.NeedsGroups() {
+		if entry.Groups, err = s.Groups(ctx, *entry); err != nil {
+			return err
+		}
+	}
+	ask.At = time.Now() // the search may have taken a while
+	if err := c.cfg.Policy.Judge(ask, *entry); err != nil {
+		return err
+	}
+	op := r.Header.Operation
+	switch {
+	case entry.Disabled || entry.Expired:
+		return &reset.Error{Code: reset.AccountDisabled, Err: errors.New("the account is disabled, or its end date has passed")}
+	case entry.SmartcardOnly && op != reset.Unlock:
+		return &reset.Error{Code: reset.AccountProtected, Err: errors.New("the account signs in with a smartcard only: a password would be of no use")}
+	case entry.Locked && op == reset.Change:
+		return &reset.Error{Code: reset.AccountLocked}
+	case r.body.MustChange && (op != reset.Reset || r.body.Actor.Kind != reset.Admin):
+		return &reset.Error{Code: reset.Invalid, Details: reset.Details{Field: "options.must_change"}}
 	}
 	// Somebody has set a password since this one was accepted, perhaps the
 	// same user with a later request: the older one must not come back.
-	if set := fileTime(entry.Witness.PwdLastSet); set.Sub(r.Header.Accepted) > 2*reset.ClockSkew {
+	set := fileTime(entry.Witness.PwdLastSet)
+	if r.setsPassword() && set.Sub(r.Header.Accepted) > 2*reset.ClockSkew {
 		return &reset.Error{
 			Code:    reset.Expired,
 			Details: reset.Details{Reason: "superseded"},
@@ -91,6 +182,11 @@ func (c *Consumer) judge(r *request, entry reset.Entry) error {
 		}
 	}
 	return nil
+}
+
+// setsPassword reports whether a password is set if the request is applied.
+func (r *request) setsPassword() bool {
+	return r.Header.Operation == reset.Reset || r.Header.Operation == reset.Change
 }
 
 // fileTime converts a FILETIME (MS-DTYP 2.3.3); 0, which says that the password

@@ -19,6 +19,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"writeback/internal/audit"
+	"writeback/internal/envelope"
+	"writeback/internal/guard"
 	"writeback/internal/obs"
 	"writeback/internal/reset"
 	"writeback/internal/seal"
@@ -60,16 +62,36 @@ type Session interface {
 	// Find returns the one account. Its error has a code, or is
 	// reset.ErrDirectoryUnavailable.
 	Find(ctx context.Context, account reset.Account) (reset.Entry, error)
-	// SetPassword sends one modify. Its error has a code for a refusal, is
-	// reset.ErrDirectoryUnavailable if nothing was sent, and
+	// Groups returns the groups that the account found last is in, nested
+	// ones included. Its errors are those of Find.
+	Groups(ctx context.Context, entry reset.Entry) ([]string, error)
+	// Probe returns what a reset would be refused for, as far as that shows
+	// without one. Its errors are those of Find.
+	Probe(ctx context.Context, entry reset.Entry) error
+
+	// Each of the others sends one modify. Its error has a code for a
+	// refusal, is reset.ErrDirectoryUnavailable if nothing was sent, and
 	// reset.ErrUnanswered if it was sent and not answered.
 	SetPassword(ctx context.Context, entry reset.Entry, password secret.Value) error
+	Change(ctx context.Context, entry reset.Entry, current, password secret.Value) error
+	Unlock(ctx context.Context, entry reset.Entry) error
+	MustChange(ctx context.Context, entry reset.Entry) error
 	End()
 }
 
-// A Policy is the company's own word on which accounts may be touched.
+// A Policy is the company's own word on what may be asked of which accounts.
+// Its refusals are *reset.Error.
 type Policy interface {
-	Permits(dn string) bool
+	// Before judges what can be judged without knowing the account.
+	Before(guard.Ask) error
+	// Judge judges the account, and counts what it lets through.
+	Judge(guard.Ask, reset.Entry) error
+	// Reaches reports whether an account is one that the cloud may know of.
+	Reaches(dn string) bool
+	// NeedsGroups reports whether Judge looks at the account's groups.
+	NeedsGroups() bool
+	// Hash names the version of the policy that is in force.
+	Hash() [32]byte
 }
 
 // Config says what a consumer needs. Everything but SoftStop and Workers must
@@ -78,7 +100,6 @@ type Config struct {
 	Tenant     string
 	Log        *audit.Log // signs as this replica
 	Version    string
-	PolicyHash [32]byte
 	Publishers seal.Pins
 	Consumers  seal.Pins // this replica's key and those of the others
 	Keys       *unseal.Keyring
@@ -86,8 +107,9 @@ type Config struct {
 	Take       func(context.Context) (Delivery, error) // waits for the next request
 	Directory  func(context.Context) (Session, error)  // lends a connection
 	Policy     Policy
-	Workers    int           // requests in hand at once; 4 if zero, at most 64
-	SoftStop   time.Duration // what is in hand may take this long after the stop; 10 s if zero
+	Rules      func() envelope.Rules // the domain's rules for passwords, as far as they are known
+	Workers    int                   // requests in hand at once; 4 if zero, at most 64
+	SoftStop   time.Duration         // what is in hand may take this long after the stop; 10 s if zero
 	Logger     zerolog.Logger
 	Metrics    prometheus.Registerer
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -17,9 +18,11 @@ import (
 
 	"writeback/internal/audit"
 	"writeback/internal/envelope"
+	"writeback/internal/guard"
 	"writeback/internal/reset"
 	"writeback/internal/seal"
 	"writeback/internal/secret"
+	"writeback/internal/testkit/keys"
 	"writeback/internal/testkit/memq"
 	"writeback/internal/unseal"
 )
@@ -27,7 +30,9 @@ import (
 const (
 	tenantName = "corp"
 	password   = "Correct-Horse-7"
-	staff      = "OU=Staff,DC=corp,DC=example,DC=com"
+
+	currentPassword = "Wrong-Horse-8"
+	staff           = "OU=Staff,DC=corp,DC=example,DC=com"
 )
 
 // A world is a consumer with a broker in memory and a scripted directory; the
@@ -39,6 +44,7 @@ type world struct {
 	publisher *audit.Log
 	keys      *unseal.Keyring
 	dir       *directory
+	entry     reset.Entry // that the directory finds
 	registry  *prometheus.Registry
 }
 
@@ -47,6 +53,9 @@ type directory struct {
 	find  func() (reset.Entry, error)
 	set   func() error
 	begin func(context.Context) error
+
+	groups, unlock, must, probe error // what these answer
+	unlocks, musts, probes      int
 
 	mu    sync.Mutex
 	sets  int
@@ -72,57 +81,76 @@ func (d *directory) SetPassword(ctx context.Context, _ reset.Entry, pw secret.Va
 	return d.set()
 }
 
+func (d *directory) Groups(context.Context, reset.Entry) ([]string, error) {
+	return []string{"CN=Staff"}, d.groups
+}
+
+func (d *directory) Change(ctx context.Context, e reset.Entry, current, pw secret.Value) error {
+	current.Reveal(func(b []byte) error {
+		if string(b) != currentPassword {
+			panic("the directory was given another current password")
+		}
+		return nil
+	})
+	return d.SetPassword(ctx, e, pw)
+}
+
+func (d *directory) Unlock(context.Context, reset.Entry) error {
+	d.unlocks++
+	return d.unlock
+}
+
+func (d *directory) Probe(context.Context, reset.Entry) error {
+	d.probes++
+	return d.probe
+}
+
+func (d *directory) MustChange(context.Context, reset.Entry) error {
+	d.musts++
+	return d.must
+}
+
 func (d *directory) End() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.ended++
 }
 
-type permitsAll bool
-
-func (p permitsAll) Permits(string) bool { return bool(p) }
-
-func newSigner(t *testing.T, purpose seal.Purpose, seed byte) *seal.Signer {
-	t.Helper()
-	s, err := seal.NewSigner(purpose, bytes.Repeat([]byte{seed}, 32))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+// A policy permits all, but for the errors that a test sets.
+type policy struct {
+	before, judge error
+	groups        bool
+	bases         string
+	seen          []reset.Entry
 }
 
-func pins(t *testing.T, keys ...seal.PublicKey) seal.Pins {
-	t.Helper()
-	var list []seal.Pin
-	for _, k := range keys {
-		list = append(list, seal.Pin{Key: k})
-	}
-	p, err := seal.NewPins(list)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
+func (p *policy) Before(guard.Ask) error { return p.before }
+func (p *policy) NeedsGroups() bool      { return p.groups }
+func (p *policy) Reaches(dn string) bool { return p.bases == "" || strings.HasSuffix(dn, p.bases) }
+func (p *policy) Hash() [32]byte         { return [32]byte{1} }
+func (p *policy) Judge(_ guard.Ask, e reset.Entry) error {
+	p.seen = append(p.seen, e)
+	return p.judge
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	keys, err := unseal.NewKeyring("", time.Now())
+	ring, err := unseal.NewKeyring("", time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	pub, con := newSigner(t, seal.PurposePublisher, 1), newSigner(t, seal.PurposeConsumer, 2)
+	pub, con := keys.Signer(t, seal.PurposePublisher, 1), keys.Signer(t, seal.PurposeConsumer, 2)
 	w := &world{
-		t: t, queue: &memq.Queue{}, publisher: audit.NewLog(pub, "pub1"), keys: keys, registry: prometheus.NewRegistry(),
+		t: t, queue: &memq.Queue{}, publisher: audit.NewLog(pub, "pub1"), keys: ring, registry: prometheus.NewRegistry(),
 		dir: &directory{
-			find: func() (reset.Entry, error) {
-				return reset.Entry{DN: "CN=Ada," + staff, Witness: reset.Witness{DC: "dc1", USNChanged: 7, PwdLastSet: 1}}, nil
-			},
 			set: func() error { return nil },
 		},
+		entry: reset.Entry{DN: "CN=Ada," + staff, Witness: reset.Witness{DC: "dc1", USNChanged: 7, PwdLastSet: 1}},
 	}
+	w.dir.find = func() (reset.Entry, error) { return w.entry, nil }
 	w.Consumer, err = New(Config{
-		Tenant: tenantName, Log: audit.NewLog(con, "replica1"), Publishers: pins(t, pub.Public()),
-		Consumers: pins(t, con.Public()), Keys: keys, Queue: w.queue, Policy: permitsAll(true),
+		Tenant: tenantName, Log: audit.NewLog(con, "replica1"), Publishers: keys.Pins(t, pub.Public()),
+		Consumers: keys.Pins(t, con.Public()), Keys: ring, Queue: w.queue, Policy: &policy{}, Rules: func() envelope.Rules { return envelope.Rules{} },
 		Directory: func(ctx context.Context) (Session, error) {
 			if w.dir.begin != nil {
 				if err := w.dir.begin(ctx); err != nil {
@@ -146,7 +174,9 @@ type draft struct {
 	signer  *audit.Log
 	box     []byte
 	rebound bool // the body is sealed under another header
-	cut     int  // bytes taken off the end
+	must    bool // must change
+	actor   reset.ActorKind
+	cut     int // bytes taken off the end
 }
 
 // deliver records, seals and delivers a request and returns the delivery's
@@ -161,7 +191,7 @@ func (w *world) deliver(change func(*draft)) (*receipt, reset.Ref) {
 			Tenant: tenantName, Publisher: "pub1", ID: ref.ID, Slot: [16]byte{1}, Operation: reset.Reset,
 			Accepted: now, Deadline: now.Add(reset.Deadline),
 		},
-		signer: w.publisher, box: box,
+		signer: w.publisher, box: box, actor: reset.Admin,
 	}
 	if change != nil {
 		change(&d)
@@ -179,7 +209,7 @@ func (w *world) deliver(change func(*draft)) (*receipt, reset.Ref) {
 	d.header.Parent, d.header.ParentSeq = sha256.Sum256(data), seq
 	d.header.Signer = d.signer.Public().ID()
 	req := envelope.Request{Header: d.header}
-	body := envelope.Body{Account: reset.Account{Kind: reset.UPN, Value: "ada@corp.example.com"}, Password: secret.New([]byte(password))}
+	body := envelope.Body{Account: reset.Account{Kind: reset.UPN, Value: "ada@corp.example.com"}, Password: secret.New([]byte(password)), Current: secret.New([]byte(currentPassword)), MustChange: d.must, Actor: reset.Actor{Kind: d.actor}}
 	recipient, err := seal.NewBox(d.box)
 	if err != nil {
 		w.t.Fatal(err)

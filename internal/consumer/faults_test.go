@@ -2,7 +2,6 @@ package consumer
 
 import (
 	"context"
-	"crypto/hpke"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -14,17 +13,9 @@ import (
 	"writeback/internal/envelope"
 	"writeback/internal/reset"
 	"writeback/internal/seal"
+	"writeback/internal/testkit/keys"
 	"writeback/internal/testkit/memq"
 )
-
-func strangersBox(t *testing.T) []byte {
-	t.Helper()
-	key, err := hpke.MLKEM768X25519().GenerateKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key.PublicKey().Bytes()
-}
 
 // What is not a request of ours touches nothing: neither a chain nor the
 // directory.
@@ -36,7 +27,7 @@ func TestNotARequest(t *testing.T) {
 	}{
 		{"cut short", func(_ *testing.T, d *draft) { d.cut = 1 }, notARequest},
 		{"signed by nobody known", func(t *testing.T, d *draft) {
-			d.signer = audit.NewLog(newSigner(t, seal.PurposePublisher, 9), "pub1")
+			d.signer = audit.NewLog(keys.Signer(t, seal.PurposePublisher, 9), "pub1")
 		}, unknownSigner},
 		{"of another tenant", func(_ *testing.T, d *draft) { d.header.Tenant = "other" }, otherTenant},
 	}
@@ -67,8 +58,7 @@ func TestUnreadable(t *testing.T) {
 		{"the body is bound to another header", func(_ *testing.T, d *draft) { d.rebound = true }},
 		{"in another slot", func(_ *testing.T, d *draft) { d.header.Slot = [16]byte{2} }},
 		{"a deadline too far away", func(_ *testing.T, d *draft) { d.header.Deadline = d.header.Deadline.Add(time.Second) }},
-		{"an operation of a later version", func(_ *testing.T, d *draft) { d.header.Operation = reset.Change }},
-		{"sealed for nobody alive", func(t *testing.T, d *draft) { d.box = strangersBox(t) }},
+		{"sealed for nobody alive", func(t *testing.T, d *draft) { d.box = keys.Box(t) }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -89,8 +79,8 @@ func TestUnreadable(t *testing.T) {
 func TestSealedForAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		box := strangersBox(t)
-		other := audit.NewLog(newSigner(t, seal.PurposeConsumer, 2), "replica2")
+		box := keys.Box(t)
+		other := audit.NewLog(keys.Signer(t, seal.PurposeConsumer, 2), "replica2")
 		a := envelope.Announcement{Tenant: tenantName, Replica: "replica2", Run: other.Run(), Time: time.Now(),
 			Box: [envelope.BoxSize]byte(box), Signer: other.Public().ID()}
 		a.Sig = other.Sign(seal.KindAnnounce, a.Signed())
@@ -113,7 +103,7 @@ func TestSealedForAnotherAtTheStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.begun = time.Now()
-		r, ref := w.deliver(func(d *draft) { d.box = strangersBox(t) })
+		r, ref := w.deliver(func(d *draft) { d.box = keys.Box(t) })
 		w.run(t.Context(), r)
 		w.expect(ref, "")
 		if r.handedBack == 0 {
@@ -129,8 +119,8 @@ func TestSealedForAnotherAtTheStart(t *testing.T) {
 func TestAnnouncementFromTheFuture(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		box := strangersBox(t)
-		other := audit.NewLog(newSigner(t, seal.PurposeConsumer, 2), "replica2")
+		box := keys.Box(t)
+		other := audit.NewLog(keys.Signer(t, seal.PurposeConsumer, 2), "replica2")
 		a := envelope.Announcement{Tenant: tenantName, Replica: "replica2", Run: other.Run(),
 			Time: time.Now().Add(time.Hour), Box: [envelope.BoxSize]byte(box), Signer: other.Public().ID()}
 		a.Sig = other.Sign(seal.KindAnnounce, a.Signed())
@@ -150,7 +140,16 @@ func TestRefusedBeforeTheModify(t *testing.T) {
 		{"not found", func(w *world) {
 			w.dir.find = func() (reset.Entry, error) { return reset.Entry{}, &reset.Error{Code: reset.AccountNotFound} }
 		}, reset.AccountNotFound},
-		{"outside the bases", func(w *world) { w.cfg.Policy = permitsAll(false) }, reset.AccountNotFound},
+		{"refused by the policy before the search", func(w *world) {
+			w.cfg.Policy = &policy{before: &reset.Error{Code: reset.OperationOff}}
+			w.dir.begin = func(context.Context) error { panic("the directory was asked") }
+		}, reset.OperationOff},
+		{"refused by the policy", func(w *world) {
+			w.cfg.Policy = &policy{judge: &reset.Error{Code: reset.AccountProtected}}
+			w.entry.Disabled = true // which the policy's word comes before
+		}, reset.AccountProtected},
+		{"disabled", func(w *world) { w.entry.Disabled = true }, reset.AccountDisabled},
+		{"its end date has passed", func(w *world) { w.entry.Expired = true }, reset.AccountDisabled},
 		{"a password was set since it was accepted", func(w *world) {
 			w.dir.find = func() (reset.Entry, error) {
 				set := time.Now().Add(2*reset.ClockSkew + time.Second)

@@ -64,7 +64,8 @@ func (c *Consumer) announcement() []byte {
 		Box:     [envelope.BoxSize]byte(box),
 		BoxMade: made,
 		Version: c.cfg.Version,
-		Policy:  c.cfg.PolicyHash,
+		Policy:  c.cfg.Policy.Hash(),
+		Rules:   c.cfg.Rules(),
 		Signer:  c.cfg.Log.Public().ID(),
 	}
 	if dc := c.dc.Load(); dc != nil {

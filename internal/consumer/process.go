@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -102,8 +101,6 @@ func (c *Consumer) open(r *request, slot string) error {
 		return errors.New("the request is not in its own slot")
 	case h.Deadline.Sub(h.Accepted) > reset.Deadline || h.Deadline.Before(h.Accepted):
 		return errors.New("the request's deadline is impossible")
-	case h.Operation != reset.Reset:
-		return fmt.Errorf("operation %s is not known to this version", h.Operation)
 	}
 	wraps := make([]seal.Wrap, len(r.Wraps))
 	for i, w := range r.Wraps {

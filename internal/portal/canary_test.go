@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"testing"
 	"unicode/utf16"
 
@@ -56,7 +58,7 @@ func TestCanary(t *testing.T) {
 		t.Fatal(err)
 	}
 	q := string(quoted)
-	good := `{"account":{"upn":"ada@corp.example.com"},"password":` + q + `}`
+	good := `{"account":{"upn":"ada@corp.example.com"},"password":` + q + `,"current_password":` + q + `}`
 	tests := []struct {
 		name, body string
 		submit     func(context.Context, reset.Submission) (reset.Status, error)
@@ -86,13 +88,17 @@ func TestCanary(t *testing.T) {
 		{"not UTF-8", `{"password":"` + q[1:len(q)-1] + "\xff\"}", nil, nil, 400},
 		{"as the kind of actor", `{"actor":{"kind":` + q + `},` + good[1:], nil, nil, 400},
 		{"as a GUID", `{"account":{"object_guid":` + q + `},"password":` + q + `}`, nil, nil, 400},
-		{"must change", `{"options":{"must_change":true},` + good[1:], nil, nil, 400},
+		{"as an option", `{"options":{` + q + `:true},` + good[1:], nil, nil, 400},
+		{"as the current password alone", `{"account":{"upn":"a"},"current_password":` + q + `}`, nil, nil, 400},
+		{"current password twice", `{"current_password":` + q + `,"current_password":` + q + `}`, nil, nil, 400},
+		{"current password with half a pair", good[:len(good)-2] + `\ud800"}`, nil, nil, 400},
+		{"current password too long", good[:len(good)-2] + strings.Repeat("a", 256) + `"}`, nil, nil, 400},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			b := setup(t)
 			b.publisher.submit = tt.submit
-			res := b.post(tt.body, tt.headers...)
+			res := b.postTo("/v1/changes", tt.body, tt.headers...)
 			if res.StatusCode != tt.status {
 				t.Errorf("got %d, want %d", res.StatusCode, tt.status)
 			}
@@ -107,8 +113,24 @@ func TestCanary(t *testing.T) {
 					t.Errorf("%s of %d bytes has the password: %v", where, len(data), found)
 				}
 			}
-			if tt.submit != nil && (len(b.publisher.passwords) != 1 || b.publisher.passwords[0] != canary) {
-				t.Error("the publisher did not get the password")
+			if tt.submit != nil && (!slices.Equal(b.publisher.passwords, []string{canary}) || !slices.Equal(b.publisher.currents, []string{canary})) {
+				t.Error("the publisher did not get the passwords")
+			}
+		})
+	}
+
+	// Where it has no business it is no more seen.
+	for _, r := range routes() {
+		t.Run("at "+r.path, func(t *testing.T) {
+			b := setup(t)
+			for _, body := range []string{good, `{"account":{"upn":"a"},"options":{"must_change":true},"password":` + q + `}`, `{` + q + `:1}`} {
+				data, err := io.ReadAll(b.postTo(r.path, body).Body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if found := find(t, append(data, b.log.Bytes()...)); len(found) > 0 {
+					t.Errorf("answer or log has the password: %v", found)
+				}
 			}
 		})
 	}

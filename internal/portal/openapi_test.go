@@ -2,8 +2,10 @@ package portal
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -154,8 +156,13 @@ func TestOpenAPI(t *testing.T) {
 	}
 	b := setup(t)
 	post := func(st reset.Status, err error) {
-		b.publisher.submit = func(context.Context, reset.Submission) (reset.Status, error) { return st, err }
-		verify(t, "post", "/v1/resets", b.post(goodBody, "Prefer", "wait=1"))
+		for _, r := range routes() {
+			b.publisher.submit = func(_ context.Context, s reset.Submission) (reset.Status, error) {
+				st.Operation = s.Operation
+				return st, err
+			}
+			verify(t, "post", r.path, b.postTo(r.path, r.good, "Prefer", "wait=1"))
+		}
 	}
 	get := func(st reset.Status, err error) {
 		b.publisher.status = func(string, reset.Ref) (reset.Status, error) { return st, err }
@@ -191,52 +198,76 @@ func TestOpenAPI(t *testing.T) {
 			}
 		}
 	}
-	if n := len(s.at(s.root, "paths")); n != 2 {
-		t.Errorf("%d paths are described, want 2", n)
+	if n := len(s.at(s.root, "paths")); n != len(routes())+1 {
+		t.Errorf("%d paths are described, want %d", n, len(routes())+1)
 	}
 }
 
-// What may be sent is described field by field.
+// What may be sent is described field by field, and what is described is taken.
 func TestOpenAPIRequest(t *testing.T) {
 	s := readSpec(t)
-	schema := s.at(s.root, "components", "schemas", "Reset")
 	samples := map[string]string{
 		"immutable_id": "AAECAwQFBgcICQoLDA0ODw==", "object_guid": "03020100-0504-0706-0809-0a0b0c0d0e0f",
 		"upn": "ada@corp.example.com", "sam_account_name": "ada", "sid": "S-1-5-21-1-2-3-1104",
 	}
-	described := s.at(schema, "properties", "account", "properties")
-	if len(described) != len(reset.NameKinds()) {
-		t.Errorf("described are %d kinds of name, want %d", len(described), len(reset.NameKinds()))
+	values := map[string]any{
+		"password": "p", "current_password": "c", "options": node{"must_change": true}, "actor": node{"kind": "admin", "subject": "s"},
 	}
-	for name := range described {
-		b := setup(t)
-		body := `{"account":{"` + name + `":"` + samples[name] + `"},"password":"p","options":{"must_change":false},"actor":{"kind":"self","subject":"s"}}`
-		if res := b.post(body); res.StatusCode != 200 {
-			t.Errorf("%s: got %d %v", name, res.StatusCode, read(t, res))
-		}
+	fields := map[reset.Operation][]string{
+		reset.Reset:  {"account", "actor", "options", "password"},
+		reset.Change: {"account", "actor", "current_password", "password"},
+		reset.Unlock: {"account", "actor"},
+		reset.Probe:  {"account", "actor"},
 	}
-	for path, want := range map[string][]string{
-		"":         {"account", "actor", "options", "password"},
-		" actor":   {"kind", "subject"},
-		" options": {"must_change"},
-	} {
-		keys := []string{}
-		for _, field := range strings.Fields(path) {
-			keys = append(keys, "properties", field)
+	for _, r := range routes() {
+		schema := s.at(s.root, "paths", r.path, "post", "requestBody", "content", "application/json", "schema")
+		post := func(body node) int {
+			t.Helper()
+			data, err := json.Marshal(body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return setup(t).postTo(r.path, string(data)).StatusCode
 		}
-		var got []string
-		for name := range s.at(schema, append(keys, "properties")...) {
-			got = append(got, name)
+		full := node{}
+		for name := range s.at(schema, "properties") {
+			full[name] = values[name]
 		}
-		if slices.Sort(got); !slices.Equal(got, want) {
-			t.Errorf("%q: described are %v, want %v", path, got, want)
+		if got := slices.Sorted(maps.Keys(full)); !slices.Equal(got, fields[r.op]) {
+			t.Errorf("%s: described are %v, want %v", r.path, got, fields[r.op])
 		}
-	}
-	for _, name := range list(schema["required"]) {
-		b := setup(t)
-		body := strings.Replace(goodBody, `"`+name.(string)+`":`, `"options":{},"gone":`, 1)
-		if res := b.post(body); res.StatusCode != 400 {
-			t.Errorf("without %s: got %d", name, res.StatusCode)
+		described := s.at(schema, "properties", "account", "properties")
+		if len(described) != len(reset.NameKinds()) {
+			t.Errorf("%s: described are %d kinds of name, want %d", r.path, len(described), len(reset.NameKinds()))
+		}
+		for name := range described {
+			full["account"] = node{name: samples[name]}
+			if got := post(full); got != 200 {
+				t.Errorf("%s: %s: got %d", r.path, name, got)
+			}
+			if wrong := s.check(schema, full, "body"); len(wrong) > 0 {
+				t.Errorf("%s: %v", r.path, wrong)
+			}
+		}
+		for name := range full {
+			less := maps.Clone(full)
+			delete(less, name)
+			want := 200
+			if slices.Contains(list(schema["required"]), any(name)) {
+				want = 400
+			}
+			if got := post(less); got != want {
+				t.Errorf("%s without %s: got %d, want %d", r.path, name, got, want)
+			}
+		}
+		for _, inner := range []struct {
+			object string
+			want   []string
+		}{{"actor", []string{"kind", "subject"}}, {"options", []string{"must_change"}}} {
+			got := slices.Sorted(maps.Keys(s.at(schema, "properties", inner.object, "properties")))
+			if full[inner.object] != nil && !slices.Equal(got, inner.want) {
+				t.Errorf("%s %s: described are %v, want %v", r.path, inner.object, got, inner.want)
+			}
 		}
 	}
 }

@@ -34,9 +34,10 @@ import (
 // A Publisher takes requests to the directory and says what became of them.
 type Publisher interface {
 	// Submit makes the request durable and waits up to wait for its
-	// outcome. It takes over password and wipes it. Its error is a
+	// outcome. It takes over the new and the current password and wipes
+	// them; what the operation has none of is empty. Its error is a
 	// *reset.Refusal when nothing was recorded and nothing will be done.
-	Submit(ctx context.Context, s reset.Submission, password secret.Value, wait time.Duration) (reset.Status, error)
+	Submit(ctx context.Context, s reset.Submission, password, current secret.Value, wait time.Duration) (reset.Status, error)
 
 	// Status returns what is known of a request of tenant; a *reset.Refusal
 	// with reset.UnknownRequest if there is none.
@@ -55,10 +56,7 @@ type Config struct {
 // longest wait, and what Submit may need before and after it.
 const MaxDuration = maxWait + margin
 
-const (
-	resetsPath   = "/v1/resets"
-	requestsPath = "/v1/requests/"
-)
+const requestsPath = "/v1/requests/"
 
 type api struct {
 	Config
@@ -98,7 +96,10 @@ func New(cfg Config) (http.Handler, error) {
 		method, allow, path string
 		handle              handler
 	}{
-		{"POST", "POST", resetsPath, a.postReset},
+		{"POST", "POST", "/v1/resets", a.post(reset.Reset)},
+		{"POST", "POST", "/v1/changes", a.post(reset.Change)},
+		{"POST", "POST", "/v1/unlocks", a.post(reset.Unlock)},
+		{"POST", "POST", "/v1/probes", a.post(reset.Probe)},
 		{"GET", "GET, HEAD", requestsPath + "{id}", a.getRequest},
 	} {
 		mux.Handle(r.method+" "+r.path, a.serve(r.path, r.handle))

@@ -29,15 +29,18 @@ type fake struct {
 	mu        sync.Mutex
 	got       []reset.Submission
 	passwords []string
+	currents  []string
 	waits     []time.Duration
 }
 
-func (f *fake) Submit(ctx context.Context, s reset.Submission, password secret.Value, wait time.Duration) (reset.Status, error) {
+func (f *fake) Submit(ctx context.Context, s reset.Submission, password, current secret.Value, wait time.Duration) (reset.Status, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.got, f.waits = append(f.got, s), append(f.waits, wait)
 	password.Reveal(func(b []byte) error { f.passwords = append(f.passwords, string(b)); return nil })
+	current.Reveal(func(b []byte) error { f.currents = append(f.currents, string(b)); return nil })
 	password.Wipe()
+	current.Wipe()
 	return f.submit(ctx, s)
 }
 
@@ -47,7 +50,11 @@ func (f *fake) Status(_ context.Context, tenant string, ref reset.Ref) (reset.St
 
 // ends returns a submit that ends every request with an outcome.
 func ends(o reset.Outcome) func(context.Context, reset.Submission) (reset.Status, error) {
-	return func(context.Context, reset.Submission) (reset.Status, error) { return ended(o), nil }
+	return func(_ context.Context, s reset.Submission) (reset.Status, error) {
+		st := ended(o)
+		st.Operation = s.Operation
+		return st, nil
+	}
 }
 
 var ref = reset.Ref{Publisher: "cloud_1", ID: reset.ID{1, 2, 3}}
@@ -123,12 +130,36 @@ func (b *bench) add(t *testing.T, g Grant) string {
 	return s
 }
 
-const goodBody = `{"account":{"upn":"ada@corp.example.com"},"password":"N3w secret!"}`
+const (
+	goodBody   = `{"account":{"upn":"ada@corp.example.com"},"password":"N3w secret!"}`
+	goodChange = `{"account":{"upn":"ada@corp.example.com"},"password":"N3w secret!","current_password":"0ld secret!"}`
+	goodName   = `{"account":{"upn":"ada@corp.example.com"}}`
+)
 
-// post sends body with the token; headers replace those of a good request, and
-// an empty value removes one.
+// A route is where an operation is asked for, with the least that it takes.
+type route struct {
+	op         reset.Operation
+	path, good string
+}
+
+func routes() []route {
+	return []route{
+		{reset.Reset, "/v1/resets", goodBody},
+		{reset.Change, "/v1/changes", goodChange},
+		{reset.Unlock, "/v1/unlocks", goodName},
+		{reset.Probe, "/v1/probes", goodName},
+	}
+}
+
+// post is postTo the route of resets.
 func (b *bench) post(body string, headers ...string) *http.Response {
-	return b.do(httptest.NewRequest("POST", "/v1/resets", strings.NewReader(body)), headers...)
+	return b.postTo("/v1/resets", body, headers...)
+}
+
+// postTo sends body with the token; headers replace those of a good request,
+// and an empty value removes one.
+func (b *bench) postTo(path, body string, headers ...string) *http.Response {
+	return b.do(httptest.NewRequest("POST", path, strings.NewReader(body)), headers...)
 }
 
 func (b *bench) do(r *http.Request, headers ...string) *http.Response {
@@ -187,6 +218,9 @@ func TestUnknownRoutes(t *testing.T) {
 		{"path to be cleaned", "POST", "/v1//resets", 404, ""},
 		{"path out of the root", "POST", "/v1/../v1/resets", 404, ""},
 		{"reading resets", "GET", "/v1/resets", 405, "POST"},
+		{"reading changes", "GET", "/v1/changes", 405, "POST"},
+		{"reading unlocks", "GET", "/v1/unlocks", 405, "POST"},
+		{"putting probes", "PUT", "/v1/probes", 405, "POST"},
 		{"deleting a request", "DELETE", "/v1/requests/" + ref.String(), 405, "GET, HEAD"},
 	}
 	for _, tt := range tests {
@@ -227,22 +261,24 @@ func TestPanic(t *testing.T) {
 }
 
 func TestLog(t *testing.T) {
-	b := setup(t)
-	b.post(goodBody)
-	var m map[string]any
-	if err := json.Unmarshal(b.log.Bytes(), &m); err != nil {
-		t.Fatalf("not one event: %v: %s", err, b.log)
-	}
-	want := map[string]any{"level": "info", "route": "/v1/resets", "status": 200.0, "code": "applied",
-		"request": ref.String(), "tenant": "corp", "source": "help desk"}
-	for name, value := range want {
-		if m[name] != value {
-			t.Errorf("%s: got %v, want %v", name, m[name], value)
+	for _, r := range routes() {
+		b := setup(t)
+		b.postTo(r.path, r.good)
+		var m map[string]any
+		if err := json.Unmarshal(b.log.Bytes(), &m); err != nil {
+			t.Fatalf("not one event: %v: %s", err, b.log)
 		}
-	}
-	for name := range m {
-		if _, ok := want[name]; !ok && !slices.Contains([]string{"took_ms", "token_id", "message"}, name) {
-			t.Errorf("unexpected field %s", name)
+		want := map[string]any{"level": "info", "route": r.path, "status": 200.0, "code": "applied",
+			"request": ref.String(), "tenant": "corp", "source": "help desk"}
+		for name, value := range want {
+			if m[name] != value {
+				t.Errorf("%s: got %v, want %v", name, m[name], value)
+			}
+		}
+		for name := range m {
+			if _, ok := want[name]; !ok && !slices.Contains([]string{"took_ms", "token_id", "message"}, name) {
+				t.Errorf("unexpected field %s", name)
+			}
 		}
 	}
 }

@@ -79,7 +79,7 @@ func (d millis) MarshalJSON() ([]byte, error) {
 func newObject(st reset.Status) object {
 	t, d := st.Timeline, st.Outcome.Details
 	o := object{
-		ID: st.Ref.String(), State: st.State, Code: st.Outcome.Code, Message: sentenceOf(st.Outcome.Code).text,
+		ID: st.Ref.String(), State: st.State, Code: st.Outcome.Code, Message: sentenceOf(st.Operation, st.Outcome.Code).text,
 		Final: st.Final, Operation: st.Operation.String(), Consumer: st.Consumer,
 		Accepted: instant{st.Accepted}, Finished: instant{st.Finished},
 		Timings: timings{millis(t.Accepted), millis(t.Sealed), millis(t.Stored),
@@ -123,7 +123,7 @@ func submitted(st reset.Status) (*answer, error) {
 	if st.State != reset.Final || st.Outcome.Code == reset.Unconfirmed {
 		return &answer{http.StatusAccepted, map[string]string{"Location": requestsPath + o.ID}, o}, nil
 	}
-	s := sentenceOf(st.Outcome.Code)
+	s := sentenceOf(st.Operation, st.Outcome.Code)
 	switch {
 	case s.status == 0:
 		return nil, fmt.Errorf("request %s: the publisher gave a code without a sentence", o.ID)

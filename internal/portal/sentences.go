@@ -10,13 +10,59 @@ type sentence struct {
 }
 
 // sentenceOf is everything a user is ever told about what became of a request.
-func sentenceOf(c reset.Code) sentence {
+func sentenceOf(op reset.Operation, c reset.Code) sentence {
+	s := sentenceOfAny(c)
+	if text, hint := sentenceOfOne(op, c); text != "" {
+		s.text, s.hint = text, hint
+	}
+	return s
+}
+
+// sentenceOfOne has the text and the hint of the codes that mean something else
+// where no password is to be set: what was done, or could not be, is another.
+func sentenceOfOne(op reset.Operation, c reset.Code) (text, hint string) {
+	type pair struct {
+		op   reset.Operation
+		code reset.Code
+	}
+	switch (pair{op, c}) {
+	case pair{reset.Unlock, reset.Applied}:
+		return "The account is unlocked.",
+			"Nothing to do."
+	case pair{reset.Unlock, reset.AppliedPartly}:
+		return "The account is unlocked, but a step that belongs to it may not have been done. Please ask your help desk.",
+			"An unlock has no such step: see details.follow_ups, and compare the versions of publisher and consumer."
+	case pair{reset.Unlock, reset.AccountProtected}:
+		return "This account cannot be unlocked from here. Please ask your help desk.",
+			"The account is privileged (adminCount, a protected group, a service, a computer). It is never touched from the cloud."
+	case pair{reset.Unlock, reset.NotPermitted}:
+		return "We are not allowed to unlock this account. Please ask your help desk.",
+			"The service account lacks the right in details.right on this account; look for disabled inheritance."
+	case pair{reset.Unlock, reset.Unconfirmed}:
+		return "We do not know whether the account is unlocked. Please try to sign in, and ask your help desk if that does not work.",
+			"The directory was asked and its answer is missing. It is found out where it can be, see final; else look at lockoutTime."
+	case pair{reset.Probe, reset.Applied}:
+		return "Everything is ready to set this account's password.",
+			"Nothing was changed, and nothing is to do."
+	case pair{reset.Probe, reset.AppliedPartly}:
+		return "This account's password can be set, but a step that belongs to it may not have been done. Please ask your help desk.",
+			"Nothing was changed. details.follow_ups lists what a reset would be refused and the right that the service account lacks for it."
+	case pair{reset.Probe, reset.Unconfirmed}:
+		return "We do not know whether this account's password can be set. Nothing was changed. Please try again.",
+			"The consumer that had it is gone; a probe changes nothing."
+	}
+	return "", ""
+}
+
+// sentenceOfAny has the sentences that fit every operation, or every one that
+// sets a password.
+func sentenceOfAny(c reset.Code) sentence {
 	switch c {
 	case reset.Applied:
 		return sentence{200, "The new password is set.",
 			"Nothing to do."}
 	case reset.AppliedPartly:
-		return sentence{200, "The new password is set, but a step that belongs to it could not be done. Please ask your help desk.",
+		return sentence{200, "The new password is set, but a step that belongs to it may not have been done. Please ask your help desk.",
 			"details.follow_ups lists what was refused and the right that the service account lacks for it."}
 	case reset.PasswordTooShort:
 		return sentence{422, "This password is shorter than your organisation allows. Please choose a longer one.",
@@ -53,7 +99,7 @@ func sentenceOf(c reset.Code) sentence {
 			"A change does not unlock an account; an unlock or a reset does."}
 	case reset.AccountProtected:
 		return sentence{403, "The password of this account cannot be set from here. Please ask your help desk.",
-			"The account is privileged (adminCount, a protected group, a service, a computer). It is never reset from the cloud."}
+			"The account is privileged (adminCount, a protected group, a service, a computer). It is never touched from the cloud."}
 	case reset.NotPermitted:
 		return sentence{403, "We are not allowed to set the password of this account. Please ask your help desk.",
 			"The service account lacks the right in details.right on this account; look for disabled inheritance."}
@@ -122,10 +168,11 @@ func refusalOf(c reset.RefusalCode) sentence {
 	return sentence{}
 }
 
-// Sentence returns the HTTP status of code, its one fixed sentence for users,
-// and a hint for operators; 0 and nothing for what is not a code.
-func Sentence(c reset.Code) (status int, text, hint string) {
-	s := sentenceOf(c)
+// Sentence returns the HTTP status of a code of a request for op, the one fixed
+// sentence for users, and a hint for operators; 0 and nothing for what is not a
+// code.
+func Sentence(op reset.Operation, c reset.Code) (status int, text, hint string) {
+	s := sentenceOf(op, c)
 	return s.status, s.text, s.hint
 }
 

@@ -253,6 +253,30 @@ func TestForbidden(t *testing.T) {
 	}
 }
 
+// A token is for the operations that it names, and each route asks for its own.
+func TestForbiddenOperation(t *testing.T) {
+	for _, allowed := range reset.Operations() {
+		b := setup(t)
+		b.token = b.add(t, Grant{Operations: []reset.Operation{allowed}})
+		b.reload(t)
+		for _, r := range routes() {
+			res := b.postTo(r.path, r.good)
+			m := read(t, res)
+			if r.op == allowed {
+				if res.StatusCode != 200 {
+					t.Errorf("%s with a token for it: got %d %v", r.op, res.StatusCode, m)
+				}
+			} else if res.StatusCode != 403 || m["code"] != "forbidden" || m["field"] != "operation" ||
+				m["detail"] != "operation "+r.op.String()+" is not allowed by this token" {
+				t.Errorf("%s with a token for %s: got %d %v", r.op, allowed, res.StatusCode, m)
+			}
+		}
+		if len(b.publisher.got) != 1 {
+			t.Errorf("a token for %s: %d were submitted, want 1", allowed, len(b.publisher.got))
+		}
+	}
+}
+
 // The submission's tenant is the token's, whatever the body says.
 func TestTenantOfToken(t *testing.T) {
 	b := setup(t)

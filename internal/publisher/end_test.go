@@ -2,7 +2,6 @@ package publisher
 
 import (
 	"context"
-	"crypto/hpke"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -13,19 +12,9 @@ import (
 	"writeback/internal/audit"
 	"writeback/internal/envelope"
 	"writeback/internal/reset"
+	"writeback/internal/testkit/keys"
 	"writeback/internal/testkit/memq"
 )
-
-// publicBox returns the public half of a sealing key whose private half nobody
-// has.
-func publicBox(t *testing.T) []byte {
-	t.Helper()
-	key, err := hpke.MLKEM768X25519().GenerateKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key.PublicKey().Bytes()
-}
 
 // Nobody takes the request: it is cancelled at its deadline, and not before.
 func TestExpires(t *testing.T) {
@@ -54,7 +43,7 @@ func TestUnconfirmed(t *testing.T) {
 		s := w.mustSubmit(0)
 		w.write(w.consumer, envelope.Claimed, "")
 		w.stop() // the publisher that accepted it goes, and another comes
-		w.cfg.Log = audit.NewLog(newSigner(t, "publisher", 1), "pub2")
+		w.cfg.Log = audit.NewLog(keys.Signer(t, "publisher", 1), "pub2")
 		w.cfg.Metrics = prometheus.NewRegistry()
 		w.start()
 		defer func() { w.stop() }()
@@ -79,7 +68,7 @@ func TestLeftOpen(t *testing.T) {
 		s := w.mustSubmit(0)
 		w.stop()
 		time.Sleep(time.Hour)
-		w.cfg.Log = audit.NewLog(newSigner(t, "publisher", 1), "pub2")
+		w.cfg.Log = audit.NewLog(keys.Signer(t, "publisher", 1), "pub2")
 		w.cfg.Metrics = prometheus.NewRegistry()
 		w.start()
 		defer func() { w.stop() }()

@@ -18,6 +18,7 @@ import (
 	"writeback/internal/reset"
 	"writeback/internal/seal"
 	"writeback/internal/secret"
+	"writeback/internal/testkit/keys"
 	"writeback/internal/testkit/memq"
 )
 
@@ -34,28 +35,6 @@ type world struct {
 	cfg      Config
 	request  [32]byte // that the consumer speaks of; zero: the one that it was sent
 	stop     func()
-}
-
-func newSigner(t *testing.T, purpose seal.Purpose, seed byte) *seal.Signer {
-	t.Helper()
-	s, err := seal.NewSigner(purpose, bytes.Repeat([]byte{seed}, 32))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-func pins(t *testing.T, keys ...seal.PublicKey) seal.Pins {
-	t.Helper()
-	var list []seal.Pin
-	for _, k := range keys {
-		list = append(list, seal.Pin{Key: k})
-	}
-	p, err := seal.NewPins(list)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
 }
 
 // newWorld returns a running publisher that has heard of one consumer. It must
@@ -82,15 +61,15 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, queue: &memq.Queue{}, box: publicBox(t)}
-	signer, consumer := newSigner(t, seal.PurposePublisher, 1), newSigner(t, seal.PurposeConsumer, 2)
+	w := &world{t: t, queue: &memq.Queue{}, box: keys.Box(t)}
+	signer, consumer := keys.Signer(t, seal.PurposePublisher, 1), keys.Signer(t, seal.PurposeConsumer, 2)
 	w.consumer = audit.NewLog(consumer, "replica1")
 	w.cfg = Config{
 		Log:        audit.NewLog(signer, "pub1"),
-		Publishers: pins(t, signer.Public()),
+		Publishers: keys.Pins(t, signer.Public()),
 		Slots:      slots,
 		Months:     months,
-		Tenants:    []Tenant{{Name: tenantName, Broker: w.queue, Consumers: pins(t, consumer.Public())}},
+		Tenants:    []Tenant{{Name: tenantName, Broker: w.queue, Consumers: keys.Pins(t, consumer.Public())}},
 		Logger:     zerolog.New(zerolog.NewTestWriter(t)),
 		Metrics:    prometheus.NewRegistry(),
 	}
@@ -164,7 +143,7 @@ func (w *world) write(as *audit.Log, kind envelope.Kind, code reset.Code) error 
 }
 
 func (w *world) submit(s reset.Submission, wait time.Duration) (reset.Status, error) {
-	return w.Submit(context.Background(), s, secret.New([]byte("Correct-Horse-7")), wait)
+	return w.Submit(context.Background(), s, secret.New([]byte("Correct-Horse-7")), secret.Value{}, wait)
 }
 
 func (w *world) mustSubmit(wait time.Duration) reset.Status {
@@ -252,7 +231,7 @@ func TestForgedOutcome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		defer func() { w.stop() }()
-		stranger := audit.NewLog(newSigner(t, seal.PurposeConsumer, 9), "replica1")
+		stranger := audit.NewLog(keys.Signer(t, seal.PurposeConsumer, 9), "replica1")
 		s := w.mustSubmit(time.Second)
 		if err := w.write(stranger, envelope.Claimed, ""); err != nil {
 			t.Fatal(err)
@@ -272,7 +251,7 @@ func TestRefusals(t *testing.T) {
 		{"no consumer was heard of for 30 s", func(*world) { time.Sleep(reset.Presence + time.Second) }, reset.NoConsumer},
 		{"the consumer's clock is behind", func(w *world) {
 			time.Sleep(time.Second)
-			again := audit.NewLog(newSigner(w.t, seal.PurposeConsumer, 2), "replica1")
+			again := audit.NewLog(keys.Signer(w.t, seal.PurposeConsumer, 2), "replica1")
 			w.announce(again, time.Now().Add(-time.Minute))
 		}, reset.Clock},
 		{"the consumer's clock is ahead", func(w *world) {
@@ -390,7 +369,7 @@ func TestUnknownConsumer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		defer func() { w.stop() }()
-		w.announce(audit.NewLog(newSigner(t, seal.PurposeConsumer, 9), "intruder"), time.Now())
+		w.announce(audit.NewLog(keys.Signer(t, seal.PurposeConsumer, 9), "intruder"), time.Now())
 		w.mustSubmit(0)
 		data, _ := w.queue.Waiting()
 		req, err := envelope.ParseRequest(data)
@@ -414,9 +393,9 @@ func TestPasswordIsWiped(t *testing.T) {
 				}
 				return nil
 			})
-			b := []byte("Correct-Horse-7")
-			w.Submit(t.Context(), submission(), secret.New(b), time.Second)
-			if !bytes.Equal(b, make([]byte, len(b))) {
+			b, c := []byte("Correct-Horse-7"), []byte("Wrong-Horse-8")
+			w.Submit(t.Context(), submission(), secret.New(b), secret.New(c), time.Second)
+			if !bytes.Equal(b, make([]byte, len(b))) || !bytes.Equal(c, make([]byte, len(c))) {
 				t.Errorf("broker away: %t: the password is still in memory", away)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"writeback/internal/audit"
@@ -28,36 +29,45 @@ const (
 )
 
 // Submit makes a request durable and waits up to wait for its outcome. It takes
-// over password and wipes it. Its error is a [*reset.Refusal] when nothing was
+// over the passwords, which are empty where the operation has none, and wipes them. Its error is a [*reset.Refusal] when nothing was
 // recorded and nothing will be done; any other error is a defect of this
 // installation, and nothing was done either.
-func (p *Publisher) Submit(ctx context.Context, s reset.Submission, password secret.Value, wait time.Duration) (reset.Status, error) {
+func (p *Publisher) Submit(ctx context.Context, s reset.Submission, password, current secret.Value, wait time.Duration) (reset.Status, error) {
+	secrets := passwords{password, current}
 	t := p.tenants[s.Tenant]
 	if t == nil {
-		password.Wipe()
+		secrets.wipe()
 		return reset.Status{}, &reset.Refusal{Code: reset.Forbidden, Field: "tenant", Detail: "of this token is not served here",
 			Err: fmt.Errorf("the token names tenant %q, which the configuration does not have", s.Tenant)}
 	}
-	f, err := p.accept(ctx, t, s, password)
+	f, err := p.accept(ctx, t, s)
 	switch {
 	case errors.Is(err, errAgain):
-		password.Wipe()
+		secrets.wipe()
 		return p.again(ctx, t, s, f.ref.ID, wait)
 	case err != nil:
-		password.Wipe()
+		secrets.wipe()
 		return reset.Status{}, err
 	}
 	// The request is recorded. What follows does not depend on a caller who
 	// may leave, nor on this call.
-	p.work.Go(func() { p.carry(context.WithoutCancel(ctx), f, password) })
+	p.work.Go(func() { p.carry(context.WithoutCancel(ctx), f, secrets) })
 	return f.await(ctx, wait), nil
+}
+
+// passwords are those of one request.
+type passwords struct{ fresh, current secret.Value }
+
+func (p passwords) wipe() {
+	p.fresh.Wipe()
+	p.current.Wipe()
 }
 
 // errAgain says that the request was made before, under the same key.
 var errAgain = errors.New("the idempotency key was used before")
 
 // accept writes the accepted record (step 2).
-func (p *Publisher) accept(ctx context.Context, t *tenant, s reset.Submission, password secret.Value) (*flight, error) {
+func (p *Publisher) accept(ctx context.Context, t *tenant, s reset.Submission) (*flight, error) {
 	arrived := time.Now()
 	boxes, err := t.presence.boxes(arrived)
 	if err != nil {
@@ -110,7 +120,7 @@ func (p *Publisher) accept(ctx context.Context, t *tenant, s reset.Submission, p
 // fingerprint is what two uses of one idempotency key must share.
 func (p *Publisher) fingerprint(s reset.Submission) [16]byte {
 	return p.cfg.Slots.Fingerprint(s.Tenant, s.Operation.String(), s.Account.Kind.String(), s.Account.Canonical(),
-		s.Actor.Kind.String(), s.Actor.Subject)
+		s.Actor.Kind.String(), s.Actor.Subject, strconv.FormatBool(s.MustChange))
 }
 
 // again answers for a request that was made before under the same key.
@@ -168,11 +178,11 @@ func (p *Publisher) poll(ctx context.Context, t *tenant, chain audit.Chain, wait
 
 // carry takes a recorded request to the queue and stays with it until it has
 // ended (steps 3 and 4).
-func (p *Publisher) carry(ctx context.Context, f *flight, password secret.Value) {
+func (p *Publisher) carry(ctx context.Context, f *flight, secrets passwords) {
 	log := p.cfg.Logger.With().Stringer(obs.Request, f.ref).Str(obs.Tenant, f.t.Name).Logger()
 	defer f.forget()
-	request, err := f.seal(password)
-	password.Wipe()
+	request, err := f.seal(secrets)
+	secrets.wipe()
 	if err != nil {
 		log.Error().AnErr(obs.Cause, err).Msg("sealing a request; it will end as expired")
 		f.follow(ctx)
@@ -205,14 +215,14 @@ func (p *Publisher) carry(ctx context.Context, f *flight, password secret.Value)
 }
 
 // seal returns the request as it goes to the queue (step 3).
-func (f *flight) seal(password secret.Value) ([]byte, error) {
+func (f *flight) seal(secrets passwords) ([]byte, error) {
 	req := envelope.Request{Header: envelope.Header{
 		Tenant: f.sub.Tenant, Publisher: f.ref.Publisher, ID: f.ref.ID, Slot: f.slot(), Operation: f.sub.Operation,
 		Accepted: f.accepted.Time, Deadline: f.deadline(), Parent: f.accepted.Hash, ParentSeq: f.accepted.Seq,
 		Signer: f.p.cfg.Log.Public().ID(),
 	}}
 	body := envelope.Body{
-		Account: f.sub.Account, Password: password, Actor: f.sub.Actor, Source: f.sub.Source,
+		Account: f.sub.Account, Password: secrets.fresh, Current: secrets.current, MustChange: f.sub.MustChange, Actor: f.sub.Actor, Source: f.sub.Source,
 		Address: f.sub.Address, Month: uint32(f.month), RecordKey: f.key,
 	}
 	plain := body.Encode()

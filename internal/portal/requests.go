@@ -1,0 +1,142 @@
+package portal
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"slices"
+	"time"
+
+	"writeback/internal/reset"
+)
+
+const (
+	// margin is what a request may take beyond the caller's wait: being
+	// made durable before, and being read back after.
+	margin = 30 * time.Second
+
+	maxIdempotencyKey = 128
+)
+
+// post is the POST of op's path.
+func (a *api) post(op reset.Operation) handler {
+	return func(r *http.Request, ev *event) (*answer, error) {
+		s, found, err := a.read(r, ev, op)
+		if err != nil {
+			return nil, err
+		}
+		// From here on the work is done whether the caller stays or leaves.
+		wait, applied := preferWait(r.Header)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), wait+margin)
+		defer cancel()
+		st, err := a.Publisher.Submit(ctx, s, found.password, found.current, wait)
+		if err != nil {
+			return nil, err
+		}
+		ev.request, ev.code = st.Ref.String(), string(st.Outcome.Code)
+		ans, err := submitted(st)
+		if err != nil {
+			return nil, err
+		}
+		if applied != "" {
+			ans.header["Preference-Applied"] = applied
+		}
+		return ans, nil
+	}
+}
+
+// read returns what is asked for, if the caller may ask for it. The secrets are
+// wiped when there is an error.
+func (a *api) read(r *http.Request, ev *event, op reset.Operation) (s reset.Submission, found secrets, err error) {
+	defer func() {
+		if err != nil {
+			found.wipe()
+		}
+	}()
+	token, err := a.authorize(r, ev, op)
+	if err != nil {
+		return s, found, err
+	}
+	key, err := idempotencyKey(r.Header)
+	if err != nil {
+		return s, found, err
+	}
+	body, err := readBody(r)
+	defer clear(body)
+	if err != nil {
+		return s, found, err
+	}
+	if s, found, err = parse(op, body); err != nil {
+		return s, found, err
+	}
+	s.Tenant, s.Source, s.Address, s.IdempotencyKey = token.Tenant, token.Source, address(r), key
+	return s, found, token.allow(s)
+}
+
+// getRequest is GET /v1/requests/{id}.
+func (a *api) getRequest(r *http.Request, ev *event) (*answer, error) {
+	token, err := a.authenticate(r, ev)
+	if err != nil {
+		return nil, err
+	}
+	ref, err := reset.ParseRef(r.PathValue("id"))
+	if err != nil {
+		return nil, &reset.Refusal{Code: reset.UnknownRequest}
+	}
+	ev.request = ref.String()
+	ctx, cancel := context.WithTimeout(r.Context(), margin)
+	defer cancel()
+	st, err := a.Publisher.Status(ctx, token.Tenant, ref)
+	if err != nil {
+		return nil, err
+	}
+	ev.code = string(st.Outcome.Code)
+	return &answer{status: http.StatusOK, body: newObject(st)}, nil
+}
+
+// authenticate finds the caller's token and notes whose it is.
+func (a *api) authenticate(r *http.Request, ev *event) (Entry, error) {
+	token, err := a.Tokens.authenticate(r)
+	ev.token, ev.tenant, ev.source = token.ID, token.Tenant, token.Source
+	return token, err
+}
+
+// authorize is authenticate for a token that must allow op.
+func (a *api) authorize(r *http.Request, ev *event, op reset.Operation) (Entry, error) {
+	token, err := a.authenticate(r, ev)
+	if err == nil && !slices.Contains(token.Operations, op) {
+		err = &reset.Refusal{Code: reset.Forbidden, Field: "operation", Detail: op.String() + " is not allowed by this token"}
+	}
+	return token, err
+}
+
+// allow refuses an actor or a kind of account name that the token is not for.
+func (e Entry) allow(s reset.Submission) error {
+	if !slices.Contains(e.ActorKinds, s.Actor.Kind) {
+		return &reset.Refusal{Code: reset.Forbidden, Field: "actor.kind", Detail: "is not allowed by this token"}
+	}
+	if !slices.Contains(e.Names, s.Account.Kind) {
+		return &reset.Refusal{Code: reset.Forbidden, Field: "account." + s.Account.Kind.String(), Detail: "is not allowed by this token"}
+	}
+	return nil
+}
+
+// address returns the caller's address without its port, empty if it has none.
+func address(r *http.Request) string {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	return from.Addr().Unmap().String()
+}
+
+func idempotencyKey(h http.Header) (string, error) {
+	keys := h.Values("Idempotency-Key")
+	if len(keys) == 0 {
+		return "", nil
+	}
+	if len(keys) > 1 || !printable(keys[0], maxIdempotencyKey) {
+		return "", reset.BadField("Idempotency-Key", "must be one value of 1 to %d printable ASCII characters", maxIdempotencyKey)
+	}
+	return keys[0], nil
+}
