@@ -67,7 +67,7 @@ func (l *Lab) configure(ctx context.Context) error {
 		return err
 	}
 	l.Token, err = l.call(ctx, "publisher", "token", "-file", l.tokensFile(), "-tenant", Tenant, "-source", "demo",
-		"-actors", "admin,self", "-names", "immutable_id,object_guid,upn,sam_account_name,sid", "-days", "30")
+		"-operations", "reset,change,unlock,probe", "-actors", "admin,self", "-names", "immutable_id,object_guid,upn,sam_account_name,sid", "-days", "30")
 	return err
 }
 
@@ -98,7 +98,12 @@ func (l *Lab) configureConsumer(i int, publisherKey string, others []node) error
 	if err := os.WriteFile(filepath.Join(dir, "ad-password"), []byte(l.Directory.ServicePassword+"\n"), 0o600); err != nil {
 		return err
 	}
-	if err := write(filepath.Join(dir, "policy.yaml"), node{"bases": []string{l.Directory.StaffDN}}); err != nil {
+	if err := write(filepath.Join(dir, "policy.yaml"), node{
+		"bases": []string{l.Directory.StaffDN},
+		"names": []string{"immutable_id", "object_guid", "upn", "sam_account_name", "sid"},
+		// Far above what people do, for scripts and benchmarks.
+		"limits": node{"per_minute": 10_000, "per_hour": 100_000, "per_account_day": 1_000, "admin_per_hour": 100_000},
+	}); err != nil {
 		return err
 	}
 	cfg := node{

@@ -18,30 +18,14 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 	"go.yaml.in/yaml/v3"
-)
 
-// repository returns the directory of the module.
-func repository(t testing.TB) string {
-	t.Helper()
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir
-		}
-		if dir == filepath.Dir(dir) {
-			t.Fatal("there is no go.mod above the working directory")
-		}
-		dir = filepath.Dir(dir)
-	}
-}
+	"writeback/internal/testkit"
+)
 
 // binaries returns the directory of the built programs.
 func binaries(t testing.TB) string {
 	t.Helper()
-	dir := filepath.Join(repository(t), "bin")
+	dir := filepath.Join(testkit.Root(t), "bin")
 	for _, name := range []string{"publisher", "consumer", "demo", "nats-server"} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 			t.Fatalf("%v; run `make bin`", err)
@@ -55,7 +39,7 @@ func startLab(t testing.TB, directory string) *Lab {
 	t.Helper()
 	out := &output{}
 	l, err := Start(t.Context(), Options{
-		Bin: binaries(t), NATS: filepath.Join(repository(t), "nats"), Dir: filepath.Join(t.TempDir(), "lab"),
+		Bin: binaries(t), NATS: filepath.Join(testkit.Root(t), "nats"), Dir: filepath.Join(t.TempDir(), "lab"),
 		Consumers: 2, Directory: directory, Out: out, Endpoints: filepath.Join(t.TempDir(), "endpoints.json"),
 	})
 	if err != nil {
