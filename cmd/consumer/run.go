@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"writeback/internal/audit"
 	"writeback/internal/cli"
 	"writeback/internal/consumer"
@@ -114,28 +112,18 @@ func run(ctx context.Context, args []string, std cli.Streams) error {
 	defer stop()
 	working, fail := context.WithCancel(ctx)
 	defer fail()
-	g := new(errgroup.Group)
-	// A part that fails stops the others: half a consumer is worse than none.
-	part := func(run func() error) {
-		g.Go(func() error {
-			err := run()
-			if err != nil {
-				fail()
-			}
-			return err
-		})
-	}
-	part(func() error {
+	parts := cli.NewParts(fail)
+	parts.Go(func() error {
 		defer stop()
 		return c.Run(working)
 	})
-	part(func() error {
+	parts.Go(func() error {
 		handler := obs.Handler(reg, obs.Check{Name: "broker", Run: conn.Check},
 			obs.Check{Name: "directory", Run: checkDirectory}, obs.Check{Name: "clock", Run: c.Clock},
 			obs.Check{Name: "policy", Run: func(context.Context) error { return rules.Check() }})
 		return obs.Serve(running, opsListener, handler, 10*time.Second, time.Second)
 	})
-	part(func() error {
+	parts.Go(func() error {
 		if err := conn.AwaitConnected(running); err != nil {
 			return nil // stopped before the broker was there
 		}
@@ -144,7 +132,7 @@ func run(ctx context.Context, args []string, std cli.Streams) error {
 		}
 		return nil
 	})
-	return g.Wait()
+	return parts.Wait()
 }
 
 // announced is what the cloud is told of the domain's rules.

@@ -8,8 +8,6 @@ import (
 	"net"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"writeback/internal/audit"
 	"writeback/internal/cli"
 	"writeback/internal/obs"
@@ -90,32 +88,22 @@ func serve(ctx context.Context, args []string, std cli.Streams) error {
 	serving, fail := context.WithCancel(ctx)
 	defer fail()
 	defer context.AfterFunc(serving, func() { time.AfterFunc(patience, pub.Dismiss) })()
-	g := new(errgroup.Group)
-	// A part that fails stops the others: half a publisher is worse than none.
-	part := func(run func() error) {
-		g.Go(func() error {
-			err := run()
-			if err != nil {
-				fail()
-			}
-			return err
-		})
-	}
-	part(func() error {
+	parts := cli.NewParts(fail)
+	parts.Go(func() error {
 		defer stop()
 		return obs.Serve(serving, apiListener, api, portal.MaxDuration+drain, drain)
 	})
-	part(func() error { return pub.Run(running) })
-	part(func() error {
+	parts.Go(func() error { return pub.Run(running) })
+	parts.Go(func() error {
 		return obs.Serve(running, opsListener, obs.Handler(reg, checks(conn, pub)...), 10*time.Second, time.Second)
 	})
-	part(func() error {
+	parts.Go(func() error {
 		if err := cfg.checkStreams(running, conn); running.Err() == nil {
 			return err
 		}
 		return nil // stopped before the broker was there
 	})
-	return g.Wait()
+	return parts.Wait()
 }
 
 // checks are what /readyz says. A tenant without a consumer does not keep the

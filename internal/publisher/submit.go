@@ -29,9 +29,10 @@ const (
 )
 
 // Submit makes a request durable and waits up to wait for its outcome. It takes
-// over the passwords, which are empty where the operation has none, and wipes them. Its error is a [*reset.Refusal] when nothing was
-// recorded and nothing will be done; any other error is a defect of this
-// installation, and nothing was done either.
+// over the passwords, which are empty where the operation has none, and wipes
+// them. Its error is a [*reset.Refusal] when nothing was recorded and nothing
+// will be done; any other error is a defect of this installation, and nothing
+// was done either.
 func (p *Publisher) Submit(ctx context.Context, s reset.Submission, password, current secret.Value, wait time.Duration) (reset.Status, error) {
 	secrets := passwords{password, current}
 	t := p.tenants[s.Tenant]
