@@ -11,9 +11,19 @@
 // the program that started it, even if that is killed; then only the folder of
 // the domain is left.
 //
-// Its LDAP is all that such a domain has: no Kerberos, no DNS, no replication
-// and no RPC. It is not Windows: it has no rule about names in passwords, no
-// AdminSDHolder and other texts behind its error codes.
+// LDAP is all that the domain of [Start] has: no Kerberos, no DNS, no
+// replication and no RPC. It is not Windows: it has no rule about names in
+// passwords, no AdminSDHolder and other texts behind its error codes.
+//
+// [StartPair] starts a domain with two controllers that are really joined:
+// each takes writes and replicates them to the other in a second or two, over
+// RPC that is signed in to with Kerberos. Their certificates are of one
+// authority, and each can be killed and restarted alone. There is still no DNS
+// (a hosts file of their own stands in, so SRV records are the test's to
+// serve), no SYSVOL, no KCC (who replicates with whom is settled when the
+// template is made), and no winbind. Nor does a controller ask the PDC
+// emulator about a password it does not know, as Windows does: until a reset
+// has been replicated, the other controller takes the old password.
 package samba
 
 import (
@@ -21,11 +31,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -44,20 +51,22 @@ const SharedVariable = "WRITEBACK_DOMAIN"
 // second, and several times that while two cores compile.
 const readyTimeout = time.Minute
 
-// Options change what [Start] does. The zero value is right for tests.
+// Options change what [Start] and [StartPair] do. The zero value is right for tests.
 type Options struct {
-	Dir string    // folder of this domain, missing or empty; a temporary one that Close removes
+	Dir string    // folder of the domain, missing or empty; a temporary one that Close removes
 	Log io.Writer // gets a line for every step that takes long; nowhere
 }
 
-// A Domain is a running domain with one domain controller. Its methods must
-// not be called at the same time, but for PID, Done and LogFile.
+// A Domain is a running domain controller and its domain: the whole of it, or
+// one half of a [Pair]. Its methods must not be called at the same time, but
+// for PID, Done and LogFile.
 type Domain struct {
 	testkit.Directory
+	Host string // DNS name of the controller, which its certificate has besides the address
 
-	dir, root string
-	addr      string
-	remove    bool
+	folder
+	name string // of the controller in its files: dc1
+	addr string
 
 	mu   sync.Mutex
 	proc *process
@@ -66,45 +75,23 @@ type Domain struct {
 // Start copies a fresh domain and starts its domain controller. When it
 // returns, the administrator has bound once over LDAPS.
 func Start(ctx context.Context, opts Options) (*Domain, error) {
-	if opts.Log == nil {
-		opts.Log = io.Discard
-	}
-	root, err := rootFS(ctx, opts.Log)
+	f, err := fresh(ctx, opts, template)
 	if err != nil {
 		return nil, err
 	}
-	tmpl, err := template(ctx, root, opts.Log)
-	if err != nil {
-		return nil, err
-	}
-	d := &Domain{root: root, dir: opts.Dir}
-	if d.dir == "" {
-		if d.dir, err = os.MkdirTemp("", "writeback-domain-"); err != nil {
-			return nil, err
-		}
-		d.remove = true
-	} else if d.dir, err = filepath.Abs(d.dir); err != nil {
-		return nil, err
-	}
-	if err := d.start(ctx, tmpl); err != nil {
+	d := newDomain(f, "dc1")
+	if err := d.start(ctx); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
 }
 
-func (d *Domain) start(ctx context.Context, tmpl string) (err error) {
-	if err := os.MkdirAll(d.dir, 0o700); err != nil {
-		return err
-	}
-	if list, err := os.ReadDir(d.dir); err != nil || len(list) > 0 {
-		return errors.Join(err, fmt.Errorf("%s is not an empty folder", d.dir))
-	}
-	// With cp for the holes and the extended attributes: 35 MB in 30 ms.
-	out, err := exec.CommandContext(ctx, "cp", "-a", "--sparse=always", tmpl+"/.", d.dir).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("copying the domain: %w: %s", err, out)
-	}
-	if d.Directory, err = readDirectory(filepath.Join(d.dir, directoryFile)); err != nil {
+func newDomain(f folder, name string) *Domain {
+	return &Domain{folder: f, name: name, Host: name + "." + domain}
+}
+
+func (d *Domain) start(ctx context.Context) (err error) {
+	if d.Directory, err = readDirectory(d.File()); err != nil {
 		return err
 	}
 	if err := d.open(ctx); err != nil {
@@ -113,24 +100,30 @@ func (d *Domain) start(ctx context.Context, tmpl string) (err error) {
 	return writeDirectory(d.File(), d.Directory)
 }
 
-// open gives the domain in d.dir an address and a certificate, and starts it.
-func (d *Domain) open(ctx context.Context) (err error) {
-	if d.addr, err = freeAddress(); err != nil {
-		return err
-	}
-	conf := fmt.Sprintf(settings, d.addr)
-	if err := os.WriteFile(filepath.Join(d.dir, "smb.conf"), []byte(conf), 0o644); err != nil {
-		return err
-	}
-	ca, err := pki.New(filepath.Join(d.dir, "tls"))
+// open gives the only controller of a domain what it needs, and starts it.
+func (d *Domain) open(ctx context.Context) error {
+	ca, err := pki.New(d.path("tls"))
 	if err != nil {
 		return err
 	}
-	if _, err := ca.Server("dc1", []string{dnsName, d.addr}); err != nil {
+	if err := d.setUp(ca, "ldap"); err != nil {
+		return err
+	}
+	return d.Restart(ctx)
+}
+
+// setUp gives the controller an address, a certificate in the authority's
+// folder, and settings with these services.
+func (d *Domain) setUp(ca *pki.Authority, services string) (err error) {
+	if d.addr, err = freeAddress(); err != nil {
+		return err
+	}
+	if _, err := ca.Server(d.name, []string{d.Host, d.addr}); err != nil {
 		return err
 	}
 	d.URL, d.CAFile = "ldaps://"+net.JoinHostPort(d.addr, "636"), ca.CAFile
-	return d.Restart(ctx)
+	conf := fmt.Sprintf(settings, d.name, d.addr, services)
+	return os.WriteFile(d.path("smb.conf"), []byte(conf), 0o644)
 }
 
 // Restart starts a domain controller that was killed, with what it had and
@@ -142,7 +135,7 @@ func (d *Domain) Restart(ctx context.Context) error {
 		return err
 	}
 	defer log.Close()
-	proc, err := spawn(log, within(d.root, d.dir, "samba", "--foreground", "--debug-stdout",
+	proc, err := spawn(log, d.command("samba", "--foreground", "--debug-stdout",
 		"--model=prefork", "--configfile="+inside+"/smb.conf")...)
 	if err != nil {
 		return fmt.Errorf("starting Samba: %w", err)
@@ -204,11 +197,11 @@ func (d *Domain) Done() <-chan struct{} {
 }
 
 // LogFile is where Samba writes what it has to say.
-func (d *Domain) LogFile() string { return filepath.Join(d.dir, "samba.log") }
+func (d *Domain) LogFile() string { return d.path("samba.log") }
 
 // File is a description of this domain for [SharedVariable]. It holds
 // passwords and has mode 0600.
-func (d *Domain) File() string { return filepath.Join(d.dir, directoryFile) }
+func (d *Domain) File() string { return d.path(directoryFile) }
 
 // Kill ends the domain controller at once, as a power cut would, and waits
 // until its processes and mounts are gone. It is safe twice.
@@ -221,14 +214,11 @@ func (d *Domain) Kill() {
 	}
 }
 
-// Close ends the domain, and removes its folder if Start made one up. It is
-// safe twice.
+// Close ends the controller, and removes its folder if Start made one up. It
+// is safe twice.
 func (d *Domain) Close() error {
 	d.Kill()
-	if d.remove {
-		return os.RemoveAll(d.dir)
-	}
-	return nil
+	return d.folder.close()
 }
 
 // Shared returns a domain that many tests may use at once: the one of
@@ -248,30 +238,4 @@ func Shared(ctx context.Context) (testkit.Directory, func(), error) {
 		return testkit.Directory{}, nil, err
 	}
 	return d.Directory, func() { d.Close() }, nil
-}
-
-// freeAddress finds a loopback address on which nobody listens.
-func freeAddress() (string, error) {
-	var last error
-	for range 20 {
-		// Above 127.1.0.0: the addresses below are other programs' favourites.
-		addr := net.IPv4(127, byte(1+rand.N(254)), byte(rand.N(256)), byte(1+rand.N(254))).String()
-		if last = listenable(addr); last == nil {
-			return addr, nil
-		}
-	}
-	return "", fmt.Errorf("looking for a free loopback address: %w", last)
-}
-
-func listenable(addr string) error {
-	for _, port := range []string{"389", "636", "3268", "3269"} {
-		l, err := net.Listen("tcp", net.JoinHostPort(addr, port))
-		if err != nil {
-			return err
-		}
-		if err := l.Close(); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/go-ldap/ldap/v3"
 
@@ -18,7 +17,7 @@ import (
 
 const (
 	realm    = "CORP.EXAMPLE.COM"
-	dnsName  = "dc1.corp.example.com"
+	domain   = "corp.example.com"
 	baseDN   = "DC=corp,DC=example,DC=com"
 	staffDN  = "OU=Staff," + baseDN
 	adminDN  = "CN=Administrator,CN=Users," + baseDN
@@ -27,29 +26,35 @@ const (
 	numUsers = 24
 )
 
-// settings is smb.conf; the verb is the address of the domain controller.
+// settings is smb.conf; the verbs are the name of the domain controller, its
+// address, and its services.
 //
 // Without "old password allowed period" the previous password would still bind
 // for an hour, and without nosync a reset would measure the disk: half as many
-// a second.
+// a second. Replication looks every second for what there is to tell, and every
+// five for what was missed while the other was down; Samba's own intervals are 5
+// and 300.
 const settings = `[global]
 	realm = ` + realm + `
 	workgroup = CORP
-	netbios name = DC1
+	netbios name = %[1]s
 	server role = active directory domain controller
-	server services = ldap
+	server services = %[3]s
 	disable netbios = yes
-	interfaces = %s/8
+	interfaces = %[2]s/8
 	bind interfaces only = yes
 	private dir = ` + inside + `/private
 	state directory = ` + inside + `/state
 	cache directory = ` + inside + `/cache
 	lock directory = ` + inside + `/lock
-	tls keyfile = ` + inside + `/tls/dc1.key
-	tls certfile = ` + inside + `/tls/dc1.pem
+	tls keyfile = ` + inside + `/tls/%[1]s.key
+	tls certfile = ` + inside + `/tls/%[1]s.pem
 	tls cafile = ` + inside + `/tls/ca.pem
 	old password allowed period = 0
 	ldb:nosync = true
+	dreplsrv:notify_interval = 1
+	dreplsrv:periodic_startup_interval = 1
+	dreplsrv:periodic_interval = 5
 `
 
 // templateVersion is raised by whoever changes what this file puts into the
@@ -86,7 +91,8 @@ func template(ctx context.Context, root string, log io.Writer) (string, error) {
 		if err := provision(ctx, root, tmp, dir.AdminPassword); err != nil {
 			return fmt.Errorf("provisioning the domain: %w", err)
 		}
-		d := &Domain{Directory: dir, dir: tmp, root: root}
+		d := newDomain(folder{root: root, dir: tmp}, "dc1")
+		d.Directory = dir
 		if err := d.open(ctx); err != nil {
 			return err
 		}
@@ -219,4 +225,4 @@ func readDirectory(path string) (dir testkit.Directory, err error) {
 }
 
 // upn is the principal name of an account of the domain.
-func upn(name string) string { return name + "@" + strings.ToLower(realm) }
+func upn(name string) string { return name + "@" + domain }
