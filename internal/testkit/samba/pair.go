@@ -33,7 +33,7 @@ const kerberos = `[libdefaults]
 `
 
 // syncTimeout is how long a change may take to the other controller: it takes
-// a second or two, seven when the other has just been started.
+// a second or two, also when the other has just been started.
 const syncTimeout = time.Minute
 
 // A Pair is a running domain with two domain controllers that replicate to
@@ -130,12 +130,10 @@ func (p *Pair) setUp() error {
 }
 
 // Sync waits until each controller has what was written on the other before
-// the call, for a minute at most. Both must run.
+// the call, for a minute at most each way. Both must run.
 func (p *Pair) Sync(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, syncTimeout, errors.New("not replicated in "+syncTimeout.String()))
-	defer cancel()
-	// Changes arrive in the order in which they were made, so a mark that is
-	// there has all before it with it.
+	// A controller sends its changes in the order of their sequence numbers, so
+	// a mark has all before it with it.
 	for _, way := range [][2]*Domain{{p.DC1, p.DC2}, {p.DC2, p.DC1}} {
 		mark := rand.Text()
 		err := asAdmin(ctx, way[0].Directory, func(conn *ldap.Conn) error {
@@ -162,11 +160,14 @@ func (p *Pair) MovePDC(ctx context.Context, to *Domain) error {
 	if to == p.DC1 {
 		other = p.DC2
 	}
-	m := ldap.NewModifyRequest("", nil) // becomePdc of MS-ADTS 3.1.1.3.3
-	m.Replace("becomePdc", []string{"1"})
-	if other.PID() == 0 {
+	var m *ldap.ModifyRequest
+	select {
+	case <-other.Done():
 		m = ldap.NewModifyRequest(baseDN, nil)
 		m.Replace("fSMORoleOwner", []string{to.settingsDN()})
+	default:
+		m = ldap.NewModifyRequest("", nil) // an operation of the rootDSE (MS-ADTS 3.1.1.3.3)
+		m.Replace("becomePdc", []string{"1"})
 	}
 	err := asAdmin(ctx, to.Directory, func(conn *ldap.Conn) error { return conn.Modify(m) })
 	if err == nil {
@@ -180,22 +181,23 @@ func (p *Pair) MovePDC(ctx context.Context, to *Domain) error {
 
 // await waits until an attribute of one value has this value.
 func (d *Domain) await(ctx context.Context, dn, attr, want string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, syncTimeout, errors.New("not in "+syncTimeout.String()))
+	defer cancel()
 	return asAdmin(ctx, d.Directory, func(conn *ldap.Conn) error {
-		var last error
+		var got string
 		err := backoff.Retry(func() error {
 			res, err := conn.Search(ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, ldap.NeverDerefAliases,
 				1, 0, false, "(objectClass=*)", []string{attr}, nil))
 			if err != nil {
 				return backoff.Permanent(err)
 			}
-			if got := res.Entries[0].GetAttributeValue(attr); !strings.EqualFold(got, want) {
-				last = fmt.Errorf("%s of %s on %s is %q, want %q", attr, dn, d.Host, got, want)
-				return last
+			if got = res.Entries[0].GetAttributeValue(attr); !strings.EqualFold(got, want) { // as DNs are compared
+				return errors.New("not yet")
 			}
 			return nil
 		}, backoff.WithContext(backoff.NewConstantBackOff(50*time.Millisecond), ctx))
-		if err != nil && ctx.Err() != nil {
-			return fmt.Errorf("%w: %v", context.Cause(ctx), last)
+		if ctx.Err() != nil {
+			return fmt.Errorf("%w: %s of %s is %q, want %q", context.Cause(ctx), attr, dn, got, want)
 		}
 		return err
 	})

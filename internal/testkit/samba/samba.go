@@ -1,29 +1,28 @@
 // Package samba starts real Active Directory domains for tests and the demo:
-// a Samba domain controller on a loopback address of its own, with users, a
-// service account that has the delegated rights of password writeback, and an
-// LDAPS certificate that can be verified.
+// one Samba domain controller, or two that replicate, each on a loopback
+// address of its own, with users, a service account that has the delegated
+// rights of password writeback, and LDAPS certificates that can be verified.
 //
 // It needs root on a Debian machine. The first start makes a root file system
 // with Samba 4.24 or newer and an empty domain, and keeps both in the user's
-// cache folder (370 MB; what is there can be deleted when no domain runs);
-// later starts copy the domain and take about a second. Nothing is installed
-// on the machine itself but mmdebstrap, and nothing that was started outlives
-// the program that started it, even if that is killed; then only the folder of
-// the domain is left.
+// cache folder (420 MB; what is there can be deleted when no domain runs);
+// later starts copy the domain and take about a second, or two for a pair.
+// Nothing is installed on the machine itself but mmdebstrap, and nothing that
+// was started outlives the program that started it, even if that is killed;
+// then only the folder of the domain is left.
 //
 // LDAP is all that the domain of [Start] has: no Kerberos, no DNS, no
 // replication and no RPC. It is not Windows: it has no rule about names in
 // passwords, no AdminSDHolder and other texts behind its error codes.
 //
-// [StartPair] starts a domain with two controllers that are really joined:
-// each takes writes and replicates them to the other in a second or two, over
-// RPC that is signed in to with Kerberos. Their certificates are of one
-// authority, and each can be killed and restarted alone. There is still no DNS
-// (a hosts file of their own stands in, so SRV records are the test's to
-// serve), no SYSVOL, no KCC (who replicates with whom is settled when the
-// template is made), and no winbind. Nor does a controller ask the PDC
-// emulator about a password it does not know, as Windows does: until a reset
-// has been replicated, the other controller takes the old password.
+// The domain of [StartPair] has two controllers that are really joined: each
+// takes writes, and the other has them about a second later, by replication
+// over RPC and Kerberos. Each can be killed and restarted alone, and the PDC
+// role moved. It lacks DNS (a hosts file stands in between the two, and records
+// for clients are the test's to serve), SYSVOL, SMB, winbind, and a KCC: that
+// each replicates from the other is written in its template. A controller that
+// does not know a password does not ask the PDC emulator, as Windows would: it
+// refuses a new one until that has been replicated.
 package samba
 
 import (

@@ -18,21 +18,38 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// helper makes the test binary the program that [TestParentKilled] kills.
+// helper makes the test binary the program that [TestParentKilled] kills. Its
+// value is what to start, a colon, and the folder.
 const helper = "WRITEBACK_SAMBA_TEST_HELPER"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(helper) != "" {
-		d, err := Start(context.Background(), Options{Dir: os.Getenv(helper)})
-		if err != nil {
-			fmt.Println(err)
-			os.Exit(1)
-		}
-		fmt.Println(d.PID())
-		io.Copy(io.Discard, os.Stdin) // until killed
+	if os.Getenv(helper) == "" {
+		os.Exit(m.Run())
+	}
+	kind, dir, _ := strings.Cut(os.Getenv(helper), ":")
+	pids, err := start(kind, dir)
+	if err != nil {
+		fmt.Println(err)
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	fmt.Println(pids...)
+	io.Copy(io.Discard, os.Stdin) // until killed
+	os.Exit(1)
+}
+
+func start(kind, dir string) (pids []any, err error) {
+	if kind == "pair" {
+		p, err := StartPair(context.Background(), Options{Dir: dir})
+		if err != nil {
+			return nil, err
+		}
+		return []any{p.DC1.PID(), p.DC2.PID()}, nil
+	}
+	d, err := Start(context.Background(), Options{Dir: dir})
+	if err != nil {
+		return nil, err
+	}
+	return []any{d.PID()}, nil
 }
 
 func TestClose(t *testing.T) {
@@ -96,41 +113,56 @@ func TestRestartKeepsPasswords(t *testing.T) {
 
 func TestParentKilled(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "domain")
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), helper+"="+dir)
-	if _, err := cmd.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	line, _ := bufio.NewReader(out).ReadString('\n')
-	pid, err := strconv.Atoi(strings.TrimSpace(line))
-	if err != nil {
-		t.Fatalf("helper says %q", line)
-	}
-	ns := namespace(t, pid)
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
+	for kind, controllers := range map[string]int{"domain": 1, "pair": 2} {
+		t.Run(kind, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "domain")
+			cmd := exec.CommandContext(t.Context(), os.Args[0])
+			cmd.Env = append(os.Environ(), helper+"="+kind+":"+dir)
+			if _, err := cmd.StdinPipe(); err != nil {
+				t.Fatal(err)
+			}
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			line, _ := bufio.NewReader(out).ReadString('\n')
+			pids := strings.Fields(line)
+			if len(pids) != controllers {
+				t.Fatalf("helper says %q, want %d process ids", line, controllers)
+			}
+			var ns []string
+			var ends []unix.PollFd
+			for _, s := range pids {
+				pid, err := strconv.Atoi(s)
+				if err != nil {
+					t.Fatalf("helper says %q", line)
+				}
+				fd, err := unix.PidfdOpen(pid, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer unix.Close(fd)
+				ns = append(ns, namespace(t, pid))
+				ends = append(ends, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+			}
 
-	if err := cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
+			if err := cmd.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			cmd.Wait()
+			for i := range ends {
+				// The descriptor becomes readable when the process has ended.
+				n, err := unix.Poll(ends[i:i+1], int((10 * time.Second).Milliseconds()))
+				if n != 1 || err != nil {
+					t.Fatalf("process %s has outlived its parent (%v)", pids[i], err)
+				}
+				nothingLeft(t, dir, ns[i])
+			}
+		})
 	}
-	cmd.Wait()
-	// The descriptor becomes readable when the process has ended.
-	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int((10 * time.Second).Milliseconds()))
-	if n != 1 || err != nil {
-		t.Fatalf("process %d has outlived its parent (%v)", pid, err)
-	}
-	nothingLeft(t, dir, ns)
 }
 
 func TestStartRefuses(t *testing.T) {
