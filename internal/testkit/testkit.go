@@ -1,6 +1,7 @@
 // Package testkit describes the real servers that tests and the demo use. The
-// packages below it start them: samba (one domain controller, or two), fakead (what
-// Samba cannot do), broker (nats-server), pki (certificates for all of them).
+// packages below it start them: samba (one domain controller, or two), fakead
+// (what Samba cannot do), broker (nats-server), pki (certificates for all of
+// them).
 //
 // Nothing outside tests, benchmarks and cmd/demo imports it.
 package testkit
