@@ -1,6 +1,7 @@
 package fakead
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -88,6 +89,20 @@ func TestLockout(t *testing.T) {
 		t.Error("lockoutTime did not stay after the lockout")
 	}
 	must(t, conn.Bind(u.UPN, u.Password))
+	for _, want := range []string{"1", "2"} {
+		conn.Bind(u.UPN, "wrong")
+		if got := get(t, service, u.DN, "badPwdCount")[0]; got != want {
+			t.Errorf("badPwdCount is %s, want %s", got, want)
+		}
+		if got := get(t, service, u.DN, "badPasswordTime")[0]; got != fmt.Sprint(filetime(c.Now())) {
+			t.Errorf("badPasswordTime is %s, want now", got)
+		}
+	}
+	c.add(time.Hour + time.Second)
+	conn.Bind(u.UPN, "wrong")
+	if got := get(t, service, u.DN, "badPwdCount")[0]; got != "1" {
+		t.Errorf("badPwdCount is %s after the observation window, want 1", got)
+	}
 }
 
 func TestBindIsSimpleOrNothing(t *testing.T) {

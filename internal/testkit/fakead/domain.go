@@ -75,6 +75,7 @@ type state struct {
 	pwdLastSet     int64
 	lockoutTime    int64
 	badPwdCount    int64
+	badPasswordAt  int64 // badPasswordTime: the last wrong one
 	accountExpires int64
 }
 

@@ -135,9 +135,14 @@ func (s *state) setPassword(password string, now time.Time) {
 
 func (s *state) has(password string) bool { return s.passwords[0] == password }
 
-// miss counts a wrong password.
+// miss counts a wrong password. What came before the observation window, which
+// is as long as a lockout here, does not count any more.
 func (s *state) miss(p Policy, now time.Time) {
+	if p.LockoutDuration > 0 && filetime(now)-s.badPasswordAt > int64(p.LockoutDuration/100) {
+		s.badPwdCount = 0
+	}
 	s.badPwdCount++
+	s.badPasswordAt = filetime(now)
 	if p.LockoutThreshold > 0 && s.badPwdCount >= int64(p.LockoutThreshold) {
 		s.lockoutTime = filetime(now)
 	}

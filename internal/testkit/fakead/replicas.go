@@ -85,8 +85,9 @@ func (s *shared) spread(w write) {
 		same := maps.EqualFunc(e.attrs, w.attrs, slices.Equal)
 		if a := e.account; a != nil {
 			same = same && !a.differs(w.state)
-			own := a.badPwdCount // does not replicate
+			own, last := a.badPwdCount, a.badPasswordAt // do not replicate
 			a.state = w.state
+			a.badPasswordAt = last
 			if a.badPwdCount = own; w.state.lockoutTime == 0 {
 				a.badPwdCount = w.state.badPwdCount
 			}

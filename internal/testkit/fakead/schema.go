@@ -39,6 +39,7 @@ func newSchema() schema {
 	for _, a := range []attribute{
 		{name: "accountExpires", syntax: asNumber, computed: true},
 		{name: "adminCount", syntax: asNumber},
+		{name: "badPasswordTime", syntax: asNumber, computed: true, fixed: true},
 		{name: "badPwdCount", syntax: asNumber, computed: true, fixed: true},
 		{name: "cn", fixed: true},
 		{name: "description"},
@@ -138,6 +139,8 @@ func (d *domain) accountValues(e *entry, attr string) []string {
 		return number64(s.accountExpires)
 	case "badPwdCount":
 		return number64(s.badPwdCount)
+	case "badPasswordTime":
+		return number64(s.badPasswordAt)
 	case "lockoutTime":
 		return number64(s.lockoutTime)
 	case "pwdLastSet":
