@@ -61,6 +61,35 @@ func (a *answer) Error() string {
 	return "the directory answered " + a.code()
 }
 
+// password reports what the refusal of a bind says of the password; known is
+// false if that is nothing. Windows looks at the password before it looks at
+// what else may be in the way, and says so of each of these codes but 775:
+//
+//	52e  wrong; or the account is gone, or was moved since it was looked at
+//	530  right, but not at this hour
+//	531  right, but not from this machine
+//	532  right, but expired
+//	533  right, but the account is disabled
+//	701  right, but the account has expired
+//	773  right, but it must be changed
+//	775  nothing: the account is locked, which comes first
+//
+// Samba does the same with all of them. What is not here says nothing: 525 (no
+// such account), 52f (some restriction, of smartcards among others) and those
+// that nobody has seen.
+func (a *answer) password() (right, known bool) {
+	if a.result != invalidCredentials {
+		return false, false
+	}
+	switch strings.ToLower(a.data) {
+	case "52e":
+		return false, true
+	case "530", "531", "532", "533", "701", "773":
+		return true, true
+	}
+	return false, false
+}
+
 // anyWin32 matches every Win32 code, and none.
 const anyWin32 = "any"
 

@@ -71,6 +71,7 @@ func TestFake(t *testing.T) {
 	directorytest.Run(t, directorytest.Fixture{
 		Config: config(t, dir),
 		Bind:   bind(dir),
+		Wrong:  wrong(dir),
 		NewUser: func(t testing.TB, spec directorytest.User) testkit.User {
 			s := fakead.UserSpec{ConsistencyGUID: spec.ConsistencyGUID, Attributes: maps.Clone(spec.Attributes)}
 			if spec.Outside {

@@ -109,9 +109,13 @@ func (c *conn) entry(e *ldap.Entry, now time.Time) (reset.Entry, facts, error) {
 // expired judges accountExpires, a FILETIME; 0 and the largest are never
 // (MS-ADA1 2.3).
 func expired(filetime int64, now time.Time) bool {
+	return filetime != 0 && filetime != math.MaxInt64 && !now.Before(fileTime(filetime))
+}
+
+// fileTime converts a FILETIME (MS-DTYP 2.3.3).
+func fileTime(ft int64) time.Time {
 	const second, epoch = 10_000_000, 11_644_473_600 // 100 ns; 1601 to 1970 in seconds
-	return filetime != 0 && filetime != math.MaxInt64 &&
-		!now.Before(time.Unix(filetime/second-epoch, filetime%second*100))
+	return time.Unix(ft/second-epoch, ft%second*100)
 }
 
 // lastRID returns the last part of a SID (MS-DTYP 2.4.2.2).

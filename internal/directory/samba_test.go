@@ -26,7 +26,7 @@ func TestSamba(t *testing.T) {
 	}
 	defer stop()
 	f := directorytest.Fixture{
-		Config: config(t, dir), Bind: bind(dir),
+		Config: config(t, dir), Bind: bind(dir), Wrong: wrong(dir),
 		NewUser: func(t testing.TB, spec directorytest.User) testkit.User {
 			s := samba.UserSpec{ConsistencyGUID: spec.ConsistencyGUID, Disabled: spec.Disabled, Attributes: spec.Attributes}
 			if spec.Outside {

@@ -111,15 +111,21 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// These two are not outcomes but what happens to a request on its way to one.
+// These are not outcomes but what happens to a request on its way to one.
 var (
 	// ErrDirectoryUnavailable says that no domain controller could be
 	// asked. Nothing was sent; the request is handed back to the queue.
 	ErrDirectoryUnavailable = errors.New("directory unavailable")
 
 	// ErrUnanswered says that a modify was sent and its answer never came:
-	// whether it was applied is in doubt.
+	// whether it was applied is in doubt. Or the directory was asked whether
+	// a password is right, and what came says neither yes nor no.
 	ErrUnanswered = errors.New("the directory was asked and did not answer")
+
+	// ErrNotAsked says that the directory was not asked whether a password is
+	// right, since a wrong one might lock its account or the answer would
+	// mean nothing. Nothing was sent.
+	ErrNotAsked = errors.New("the directory must not be asked")
 )
 
 // OutcomeOf returns the outcome that err carries; nil is [Applied]. ok is false

@@ -30,6 +30,9 @@ type Fixture struct {
 	NewComputer func(t testing.TB) testkit.User
 	// Bind returns nil if password opens the account with this name.
 	Bind func(dn, password string) error
+	// Wrong returns how many wrong passwords the domain controller counts for a
+	// user, at least where there is a lockout threshold.
+	Wrong func(t testing.TB, u testkit.User) int
 	// NewGroup adds a group of users and other groups, by their sAMAccountName.
 	NewGroup func(t testing.TB, members ...string) Group
 	// Under adds a user to whom a policy of its own applies, and whose
@@ -101,6 +104,8 @@ func Run(t *testing.T, f Fixture) {
 	t.Run("Policy", s.policy)
 	t.Run("HiddenPolicy", s.hiddenPolicy)
 	t.Run("Lockout", s.lockout)
+	t.Run("Ask", s.ask)
+	t.Run("AskNearLockout", s.askNearLockout)
 }
 
 func (s *suite) names(t *testing.T) {
