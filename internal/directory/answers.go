@@ -62,25 +62,22 @@ func (a *answer) Error() string {
 }
 
 // password reports what the refusal of a bind says of the password; known is
-// false if that is nothing. Windows looks at the password before it looks at
-// what else may be in the way, and says so of each of these codes but 775:
+// false if that is nothing. A domain controller looks at the password before
+// it looks at what else is in the way, but for a lockout. The known lists of
+// the codes of Windows say so of each; of Samba all but 525 were measured:
 //
-//	52e  wrong; or the account is gone, or was moved since it was looked at
+//	52e  wrong; or there is no such account (any more, by that name)
 //	530  right, but not at this hour
 //	531  right, but not from this machine
 //	532  right, but expired
 //	533  right, but the account is disabled
 //	701  right, but the account has expired
 //	773  right, but it must be changed
-//	775  nothing: the account is locked, which comes first
+//	525  nothing: no such account
+//	775  nothing: the account is locked
 //
-// Samba does the same with all of them. What is not here says nothing: 525 (no
-// such account), 52f (some restriction, of smartcards among others) and those
-// that nobody has seen.
+// Neither does any other, such as 52f, some restriction of the account.
 func (a *answer) password() (right, known bool) {
-	if a.result != invalidCredentials {
-		return false, false
-	}
 	switch strings.ToLower(a.data) {
 	case "52e":
 		return false, true

@@ -28,13 +28,16 @@ const asking = "asking for the password"
 // not be: in both cases nothing was sent that counts as a sign-in. Else it
 // wraps [reset.ErrUnanswered].
 //
-// A wrong password counts towards the account's lockout, so that it is not
-// tried if the user would have no further wrong one left. It changes nothing
-// else, but shows up as a sign-in in the domain's logs, and the first right one
-// of an account moves its uSNChanged.
+// A wrong password counts towards the account's lockout: it is not tried if
+// the user would have no further wrong one left. It leaves the witness alone.
+// A right one does so with pwdLastSet, but may move uSNChanged, since
+// lastLogonTimestamp is written now and then. The domain's logs have either as
+// a sign-in from this machine.
 //
-// Right does not say who set it, and Windows may take the password before
-// too, for an hour after it was replaced (OldPasswordAllowedPeriod).
+// Right does not say who set it. Windows may take the password before for an
+// hour too (OldPasswordAllowedPeriod).
+//
+// It takes at most the time for a connection, two searches and a bind.
 func (s *Session) Ask(ctx context.Context, e reset.Entry, password secret.Value) (right bool, err error) {
 	switch err := checkAsked(password); {
 	case err != nil:

@@ -2,7 +2,6 @@ package directory_test
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"io"
 	"net"
@@ -15,12 +14,10 @@ import (
 	"github.com/go-ldap/ldap/v3"
 
 	"writeback/internal/directory"
-	"writeback/internal/directory/directorytest"
 	"writeback/internal/reset"
 	"writeback/internal/secret"
 	"writeback/internal/testkit"
 	"writeback/internal/testkit/fakead"
-	"writeback/internal/testkit/samba"
 )
 
 // wrong reads how many wrong passwords dir counts for a user.
@@ -213,7 +210,7 @@ func TestAskAnotherController(t *testing.T) {
 	}
 	t.Cleanup(func() { other.Close() })
 	dir := fake.Directory()
-	dir.URL = "ldaps://" + inTurn(t, dir.URL, other.Directory().URL)
+	dir.URL, _ = inTurn(t, dir.URL, other.Directory().URL)
 	s, u := open(t, dir), dir.Users[0]
 	e, err := s.Find(t.Context(), account(t, reset.UPN, u.UPN))
 	if err != nil {
@@ -228,8 +225,37 @@ func TestAskAnotherController(t *testing.T) {
 	}
 }
 
-// inTurn returns an address whose n-th connection leads to the n-th of urls.
-func inTurn(t *testing.T, urls ...string) string {
+// A connection that is lost before the bind has sent none.
+func TestAskLost(t *testing.T) {
+	t.Parallel()
+	fake := startFake(t, fakead.Options{})
+	dir := fake.Directory()
+	url, cut := inTurn(t, dir.URL, dir.URL)
+	dir.URL = url
+	s, u := open(t, dir), dir.Users[0]
+	e, err := s.Find(t.Context(), account(t, reset.UPN, u.UPN))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fake.Inject(fakead.Search, fakead.Fault{}) // the rootDSE
+	state := fake.Inject(fakead.Search, fakead.Fault{Hold: true})
+	asked := make(chan error)
+	go func() {
+		_, err := s.Ask(t.Context(), e, secret.New([]byte("wrong")))
+		asked <- err
+	}()
+	<-state.Met()
+	cut()
+	state.Release()
+	wantIs(t, <-asked, reset.ErrDirectoryUnavailable)
+	if c := fake.Counts(u.SAMAccountName); c.BadBinds != 0 {
+		t.Error("a bind was sent")
+	}
+}
+
+// inTurn returns a URL whose n-th connection leads to the n-th of urls, and a
+// function that resets the last one.
+func inTurn(t *testing.T, urls ...string) (url string, cut func()) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -240,12 +266,14 @@ func inTurn(t *testing.T, urls ...string) string {
 		l.Close()
 		running.Wait()
 	})
+	last := make(chan *net.TCPConn, len(urls))
 	running.Go(func() {
 		for _, url := range urls {
 			client, err := l.Accept()
 			if err != nil {
 				return
 			}
+			last <- client.(*net.TCPConn)
 			server, err := net.Dial("tcp", strings.TrimPrefix(url, "ldaps://"))
 			if err != nil {
 				client.Close()
@@ -259,7 +287,14 @@ func inTurn(t *testing.T, urls ...string) string {
 			}
 		}
 	})
-	return l.Addr().String()
+	return "ldaps://" + l.Addr().String(), func() {
+		for range len(urls) - 1 {
+			<-last
+		}
+		conn := <-last
+		conn.SetLinger(0)
+		conn.Close()
+	}
 }
 
 // What was true when the account was found may be otherwise when it is asked.
@@ -297,105 +332,4 @@ func TestAskWithoutCount(t *testing.T) {
 			t.Errorf("threshold %d: %t, %v, want %v", threshold, right, err, want)
 		}
 	}
-}
-
-// TestAskSamba is what Samba does and the fake has not, and what moves the
-// witness.
-func TestAskSamba(t *testing.T) {
-	dir, stop, err := samba.Shared(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stop()
-	modify := func(t *testing.T, dn, attribute string, values ...string) {
-		t.Helper()
-		asAdmin(t, dir, func(conn *ldap.Conn) error {
-			m := ldap.NewModifyRequest(dn, nil)
-			m.Replace(attribute, values)
-			return conn.Modify(m)
-		})
-	}
-	// look finds the account again, as whoever takes a request over does.
-	look := func(t *testing.T, s *directory.Session, u testkit.User) reset.Entry {
-		t.Helper()
-		e, err := s.Find(t.Context(), account(t, reset.ObjectGUID, u.ObjectGUID))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return e
-	}
-	ask := func(t *testing.T, s *directory.Session, e reset.Entry, password string, want bool) {
-		t.Helper()
-		if right, err := s.Ask(t.Context(), e, secret.New([]byte(password))); right != want || err != nil {
-			t.Errorf("got %t, %v, want %t", right, err, want)
-		}
-	}
-	for name, values := range map[string][2]string{
-		"logonHours": {"logonHours", strings.Repeat("\x00", 21)}, "userWorkstations": {"userWorkstations", "nowhere"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			u, s := newUser(t, dir, samba.UserSpec{}), open(t, dir)
-			modify(t, u.DN, values[0], values[1])
-			e := look(t, s, u)
-			ask(t, s, e, "wrong", false)
-			ask(t, s, e, u.Password, true)
-			if bind(dir)(u.DN, u.Password) == nil {
-				t.Error("the account opens, so that this tests nothing")
-			}
-		})
-	}
-	t.Run("Smartcard", func(t *testing.T) {
-		u, s := newUser(t, dir, samba.UserSpec{}), open(t, dir)
-		modify(t, u.DN, "userAccountControl", "262656") // and Samba makes the password a random one
-		_, err := s.Ask(t.Context(), look(t, s, u), secret.New([]byte(u.Password)))
-		wantIs(t, err, reset.ErrNotAsked)
-	})
-	t.Run("Witness", func(t *testing.T) {
-		// No history and no age, so that the same password again is taken.
-		u, s := under(t, dir, directorytest.Policy{MinLength: 4, LockoutThreshold: 10}), open(t, asAdministrator(dir))
-		for _, step := range []struct {
-			name     string
-			do       func(e reset.Entry)
-			usn, set bool // which move
-		}{
-			{"wrong", func(e reset.Entry) { ask(t, s, e, "wrong", false) }, false, false},
-			{"first right", func(e reset.Entry) { ask(t, s, e, u.Password, true) }, true, false}, // lastLogonTimestamp
-			{"right", func(e reset.Entry) { ask(t, s, e, u.Password, true) }, false, false},
-			{"description", func(reset.Entry) { modify(t, u.DN, "description", "x") }, true, false},
-			{"first unlock, not locked", func(e reset.Entry) { s.Unlock(t.Context(), e) }, true, false}, // lockoutTime
-			{"unlock, not locked", func(e reset.Entry) { s.Unlock(t.Context(), e) }, false, false},
-			{"password", func(e reset.Entry) { s.SetPassword(t.Context(), e, secret.New([]byte(newPassword))) }, true, true},
-			{"the same password", func(e reset.Entry) { s.SetPassword(t.Context(), e, secret.New([]byte(newPassword))) }, true, true},
-			{"somebody else's", func(reset.Entry) { modify(t, u.DN, "unicodePwd", samba.UnicodePwd("Aa1-"+rand.Text())) }, true, true},
-			{"lockout", func(reset.Entry) {
-				for range 10 {
-					bind(dir)(u.DN, "wrong")
-				}
-			}, true, false},
-		} {
-			before := look(t, s, u)
-			step.do(before)
-			after := look(t, s, u).Witness
-			if usn, set := after.USNChanged != before.Witness.USNChanged, after.PwdLastSet != before.Witness.PwdLastSet; usn != step.usn || set != step.set {
-				t.Errorf("%s: uSNChanged moved: %t, pwdLastSet moved: %t, want %t and %t", step.name, usn, set, step.usn, step.set)
-			}
-		}
-	})
-	t.Run("Moved", func(t *testing.T) {
-		u, s := newUser(t, dir, samba.UserSpec{}), open(t, dir)
-		before := look(t, s, u)
-		asAdmin(t, dir, func(conn *ldap.Conn) error {
-			return conn.ModifyDN(ldap.NewModifyDNRequest(u.DN, "CN=moved-"+u.SAMAccountName, true, "CN=Users,"+dir.BaseDN))
-		})
-		ask(t, s, before, u.Password, true)
-		after := look(t, s, u)
-		if after.DN == before.DN || after.Witness.PwdLastSet != before.Witness.PwdLastSet || after.Witness.USNChanged == before.Witness.USNChanged {
-			t.Errorf("a move led from %+v to %+v", before, after)
-		}
-		asAdmin(t, dir, func(conn *ldap.Conn) error { return conn.Del(ldap.NewDelRequest(after.DN, nil)) })
-		_, err := s.Ask(t.Context(), after, secret.New([]byte(u.Password)))
-		wantIs(t, err, reset.ErrNotAsked)
-		_, err = s.Find(t.Context(), account(t, reset.ObjectGUID, u.ObjectGUID))
-		wantCode(t, err, reset.AccountNotFound)
-	})
 }

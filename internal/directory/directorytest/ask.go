@@ -79,15 +79,19 @@ func (s *suite) ask(t *testing.T) {
 		s.wantNotAsked(t, u, password)
 	}
 	session := s.begin(t)
-	for what, e := range map[string]reset.Entry{
-		"not found":           {GUID: [16]byte(randomGUID())},
-		"the service account": s.find(t, reset.SAMAccountName, "svc-writeback"),
-		"a computer":          s.find(t, reset.ObjectGUID, s.NewComputer(t).ObjectGUID),
+	for what, tt := range map[string]struct {
+		found, asked reset.Entry
+	}{
+		"another than was found": {s.find(t, reset.ObjectGUID, s.NewUser(t, User{}).ObjectGUID), s.find(t, reset.UPN, u.UPN)},
+		"the service account":    {asked: s.find(t, reset.SAMAccountName, "svc-writeback")},
+		"a computer":             {asked: s.find(t, reset.ObjectGUID, s.NewComputer(t).ObjectGUID)},
 	} {
-		if e.DN != "" { // the session knows it
-			if _, err := session.Find(t.Context(), account(t, reset.ObjectGUID, reset.FormatGUID(e.GUID))); err != nil {
-				t.Fatal(err)
-			}
+		e, found := tt.asked, tt.found.GUID
+		if tt.found.DN == "" {
+			found = e.GUID
+		}
+		if _, err := session.Find(t.Context(), account(t, reset.ObjectGUID, reset.FormatGUID(found))); err != nil {
+			t.Fatal(err)
 		}
 		if _, err := session.Ask(t.Context(), e, secret.New([]byte(newPassword()))); !errors.Is(err, reset.ErrNotAsked) {
 			t.Errorf("%s: %v", what, err)
