@@ -84,7 +84,7 @@ func run(ctx context.Context, args []string, std cli.Streams) error {
 			}
 			return consumer.Delivery{Data: d.Data, Slot: d.Slot, Attempt: d.Attempt, Receipt: d}, nil
 		},
-		Directory: func(ctx context.Context) (consumer.Session, error) { return dir.Begin(ctx) },
+		Directory: func(ctx context.Context, _ string) (consumer.Session, error) { return dir.Begin(ctx) },
 		Policy:    rules,
 		Rules:     func() envelope.Rules { return announced(dir.Rules()) },
 		Workers:   cfg.Workers,

@@ -167,7 +167,7 @@ func follows(last, next *envelope.Record, byPublisher bool) bool {
 		return byPublisher && untouched && (next.Code == reset.Expired || next.Code == reset.InProgress)
 	case envelope.Corrected:
 		return !byPublisher && next.Code != "" &&
-			(last.Kind == envelope.Settled || last.Kind == envelope.Cancelled) && last.Code == reset.Unconfirmed
+			last.Kind == envelope.Settled && last.Code == reset.Unconfirmed
 	}
 	return false
 }
@@ -185,6 +185,13 @@ func (c Chain) Ended() bool {
 		return true
 	}
 	return false
+}
+
+// Unconfirmed reports whether the chain has ended without anybody knowing what
+// became of the request. A consumer that finds out says so.
+func (c Chain) Unconfirmed() bool {
+	last := c.Last()
+	return last.Kind == envelope.Settled && last.Code == reset.Unconfirmed
 }
 
 // Cancellable reports whether it is certain that nothing was sent to the

@@ -2,13 +2,11 @@ package consumer
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
 
 	"writeback/internal/audit"
-	"writeback/internal/envelope"
 	"writeback/internal/guard"
 	"writeback/internal/obs"
 	"writeback/internal/reset"
@@ -17,13 +15,6 @@ import (
 // findTimeout bounds the way to the account: a connection and one search.
 const findTimeout = 5 * time.Second
 
-// A claim is our own, stored and not yet used.
-type claim struct {
-	audit.Link
-	begun time.Time // just before it was first published
-	entry reset.Entry
-}
-
 // apply takes a request on whose chain nothing was sent from finding the
 // account to its outcome. again says that the chain has moved, or that nothing
 // was sent and everything may be tried anew.
@@ -31,33 +22,25 @@ func (c *Consumer) apply(ctx context.Context, r *request, unreadable error, last
 	if unreadable != nil {
 		return c.refuse(ctx, r, last, reset.Entry{}, &reset.Error{Code: reset.Unreadable, Err: unreadable})
 	}
-	ask := guard.Ask{
-		Request: r.hash, Operation: r.Header.Operation, Actor: r.body.Actor.Kind, Name: r.body.Account.Kind, At: time.Now(),
-	}
+	ask := r.ask()
 	if err := c.cfg.Policy.Before(ask); err != nil {
 		return c.turnDown(ctx, r, last, reset.Entry{}, err)
 	}
 	finding, cancel := context.WithTimeout(ctx, findTimeout)
 	defer cancel()
-	session, err := c.cfg.Directory(finding)
+	session, err := c.cfg.Directory(finding, "")
 	if err != nil {
 		return fate{kind: handedBack, reason: c.away(ctx), delay: soon, cause: err}, false
 	}
 	defer session.End()
-	entry, err := session.Find(finding, r.body.Account)
-	if entry.DN != "" && !c.cfg.Policy.Reaches(entry.DN) {
-		// Whatever there is to say of it: it looks as if it did not exist.
-		err = &reset.Error{Code: reset.AccountNotFound, Err: errors.New("the account is outside the bases of the policy file")}
-	}
+	entry, err := c.find(finding, session, r.body.Account)
 	if err == nil {
-		c.dc.Store(&entry.Witness.DC)
 		err = c.judge(finding, r, session, ask, &entry)
 	}
 	if err != nil {
 		return c.turnDown(ctx, r, last, entry, err)
 	}
-
-	cl, f, again := c.claim(ctx, r, last, entry)
+	cl, f, again := c.claim(ctx, r, last, subjectOf(entry))
 	if cl == nil {
 		return f, again
 	}
@@ -66,23 +49,66 @@ func (c *Consumer) apply(ctx context.Context, r *request, unreadable error, last
 	}
 	// Between the check above and the send there is nothing. A stop does not
 	// cut a modify off: it is bounded, and cutting would leave us in doubt.
-	err = r.send(context.WithoutCancel(ctx), session, cl)
-	switch _, classified := reset.OutcomeOf(err); {
-	case errors.Is(err, reset.ErrDirectoryUnavailable):
+	err = r.send(context.WithoutCancel(ctx), session, cl, entry)
+	switch said(err) {
+	case notSent:
 		return c.giveUp(ctx, r, cl, err)
-	case errors.Is(err, reset.ErrUnanswered), !classified:
-		return fate{kind: handedBack, reason: directorySilent, delay: reset.TakeOver, cause: err}, false
+	case unanswered:
+		return c.unanswered(r, cl, err)
 	}
 	return c.settle(ctx, r, cl, err), false
+}
+
+// ask is what the policy is asked about r.
+func (r *request) ask() guard.Ask {
+	return guard.Ask{Request: r.hash, Operation: r.Header.Operation, Actor: r.body.Actor.Kind, Name: r.body.Account.Kind, At: time.Now()}
+}
+
+// find finds the account, if it is one that the cloud may know of.
+func (c *Consumer) find(ctx context.Context, s Session, a reset.Account) (reset.Entry, error) {
+	entry, err := s.Find(ctx, a)
+	if entry.DN != "" && !c.cfg.Policy.Reaches(entry.DN) {
+		// Whatever there is to say of it: it looks as if it did not exist.
+		err = &reset.Error{Code: reset.AccountNotFound, Err: errors.New("the account is outside the bases of the policy file")}
+	}
+	if err == nil {
+		c.dc.Store(&entry.Witness.DC)
+	}
+	return entry, err
+}
+
+// An answer is what the error of a modify says of it.
+type answer int
+
+const (
+	answered   answer = iota // it was done, or refused
+	notSent                  // it was not done, nor will be
+	unanswered               // it may have been done, or still be
+)
+
+func said(err error) answer {
+	switch _, classified := reset.OutcomeOf(err); {
+	case errors.Is(err, reset.ErrDirectoryUnavailable):
+		return notSent
+	case errors.Is(err, reset.ErrUnanswered), !classified:
+		return unanswered
+	}
+	return answered
+}
+
+// unanswered notes that a modify under our claim may have had an effect.
+func (c *Consumer) unanswered(r *request, cl *claim, err error) (fate, bool) {
+	c.cfg.Logger.Warn().Stringer(obs.Request, r.ref).Str(obs.Reason, directorySilent).AnErr(obs.Cause, err).Msg("request is in doubt")
+	cl.sent, r.outstanding = true, time.Now()
+	return fate{}, true
 }
 
 // send does what the request asks for: the one modify whose verdict is the
 // request's, and then what follows from it, as long as nobody can have taken the
 // request over; a probe modifies nothing. Its error is that of the first modify,
 // or says which follow-ups may not have been done.
-func (r *request) send(ctx context.Context, s Session, cl *claim) error {
+func (r *request) send(ctx context.Context, s Session, cl *claim, entry reset.Entry) error {
 	var err error
-	entry := cl.entry
 	switch r.Header.Operation {
 	case reset.Reset:
 		err = s.SetPassword(ctx, entry, r.body.Password)
@@ -98,7 +124,17 @@ func (r *request) send(ctx context.Context, s Session, cl *claim) error {
 	if err != nil {
 		return err
 	}
-	// A reset leaves a locked account locked: only lockoutTime unlocks it.
+	return r.followUp(ctx, s, cl, entry)
+}
+
+// followUp does what follows from a password that is set: a reset unlocks an
+// account that was locked, which setting its password alone does not, and makes
+// its owner choose another if that was asked for. Its error says what may not
+// have been done.
+func (r *request) followUp(ctx context.Context, s Session, cl *claim, entry reset.Entry) error {
+	if r.Header.Operation != reset.Reset {
+		return nil
+	}
 	ctx, cancel := context.WithDeadline(ctx, cl.begun.Add(reset.Window+reset.ModifyTimeout))
 	defer cancel()
 	var failed []reset.FollowUp
@@ -115,10 +151,10 @@ func (r *request) send(ctx context.Context, s Session, cl *claim) error {
 		failed = append(failed, reset.FollowUp{What: what, Right: o.Details.Right})
 		causes = append(causes, err)
 	}
-	if r.Header.Operation == reset.Reset && entry.Locked {
+	if entry.Locked {
 		follow("unlock", s.Unlock)
 	}
-	if r.Header.Operation == reset.Reset && r.body.MustChange {
+	if r.body.MustChange {
 		follow("must_change", s.MustChange)
 	}
 	if len(failed) == 0 {
@@ -198,127 +234,9 @@ func fileTime(ft int64) time.Time {
 
 // refuse claims and settles a request that the directory is not asked for.
 func (c *Consumer) refuse(ctx context.Context, r *request, last audit.Link, entry reset.Entry, why *reset.Error) (fate, bool) {
-	cl, f, again := c.claim(ctx, r, last, entry)
+	cl, f, again := c.claim(ctx, r, last, subjectOf(entry))
 	if cl == nil {
 		return f, again
 	}
 	return c.settle(ctx, r, cl, why), false
-}
-
-// claimTimeout is how long the broker may take to say that a claim is stored:
-// longer than a cluster takes to elect a leader.
-const claimTimeout = 15 * time.Second
-
-// claim writes our claim after last. It returns nil, and what to do instead, if
-// it is not certain that the claim is stored and ours.
-func (c *Consumer) claim(ctx context.Context, r *request, last audit.Link, entry reset.Entry) (*claim, fate, bool) {
-	begun := time.Now()
-	rec := r.next(envelope.Claimed, last)
-	// Longer than a claim is fresh, and through a stop: a claim that we know
-	// to be stored can be released, one that we do not know of cannot.
-	link, err := c.append(context.WithoutCancel(ctx), r, rec, envelope.Private{GUID: entry.GUID, Witness: entry.Witness}, claimTimeout)
-	switch {
-	case errors.Is(err, reset.ErrConflict):
-		return nil, fate{}, true
-	case err != nil:
-		// It may be stored yet; then it is nobody's, and is taken over.
-		return nil, fate{kind: handedBack, reason: claimUnknown, delay: soon, cause: err}, false
-	}
-	return &claim{Link: link, begun: begun, entry: entry}, fate{}, false
-}
-
-// maySend is the last look before a modify: our claim is fresh by the monotonic
-// and the wall clock (the first stands still while a machine is suspended), and
-// the deadline has not passed.
-func (c *Consumer) maySend(ctx context.Context, r *request, cl *claim) bool {
-	now := time.Now()
-	// A wall clock that was set back says nothing about the claim's age.
-	wall := now.Round(0).Sub(cl.begun.Round(0))
-	return ctx.Err() == nil && now.Sub(cl.begun) < reset.Window && wall < reset.Window && wall > -reset.ClockSkew &&
-		!now.After(r.Header.Deadline)
-}
-
-// giveUp says on the chain that nothing was sent under our claim, so that
-// anybody may try again, or the publisher may cancel.
-func (c *Consumer) giveUp(ctx context.Context, r *request, cl *claim, cause error) (fate, bool) {
-	_, err := c.append(context.WithoutCancel(ctx), r, r.next(envelope.Released, cl.Link), envelope.Private{}, later)
-	switch {
-	case errors.Is(err, reset.ErrConflict):
-		return fate{}, true
-	case err != nil:
-		return fate{kind: handedBack, reason: claimUnknown, delay: soon, cause: errors.Join(cause, err)}, false
-	case cause == nil && ctx.Err() == nil:
-		return fate{}, true // the claim was slow, or the deadline has passed: look again
-	}
-	return fate{kind: handedBack, reason: c.away(ctx), delay: soon, cause: cause}, false
-}
-
-// settleAfterStop is how long an outcome may still take to be stored when the
-// program stops.
-const settleAfterStop = 10 * time.Second
-
-// settle writes the outcome, which is the reply, and does not rest until it is
-// certain that it is stored: the effect, if any, is there already. result is
-// nil or a *reset.Error.
-func (c *Consumer) settle(ctx context.Context, r *request, cl *claim, result error) fate {
-	applied := time.Now()
-	outcome, _ := reset.OutcomeOf(result)
-	storing, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(settleAfterStop, cancel) })()
-	rec := r.next(envelope.Settled, cl.Link)
-	rec.Code = outcome.Code
-	private := envelope.Private{GUID: cl.entry.GUID, Witness: cl.entry.Witness, Details: outcome.Details, Applied: applied}
-	life := time.Until(r.Header.Accepted.Add(reset.Life))
-	_, err := c.append(storing, r, rec, private, life)
-	switch {
-	case errors.Is(err, reset.ErrConflict):
-		c.metrics.late.Inc()
-		c.cfg.Logger.Error().Stringer(obs.Request, r.ref).Str(obs.Code, string(outcome.Code)).
-			Msg("our outcome came too late: the request was taken over or closed")
-		return fate{kind: handedBack, reason: claimedByOther, delay: soon}
-	case err != nil:
-		return fate{kind: handedBack, reason: settleUnknown, delay: soon, cause: err}
-	}
-	return fate{kind: settled, code: outcome.Code, cause: result}
-}
-
-// next returns a record of kind that follows last.
-func (r *request) next(kind envelope.Kind, last audit.Link) envelope.Record {
-	rec := envelope.Record{
-		Kind:      kind,
-		Tenant:    r.Header.Tenant,
-		Publisher: r.Header.Publisher,
-		ID:        r.Header.ID,
-		Operation: r.Header.Operation,
-		Time:      time.Now(),
-		Parent:    last.Hash,
-		ParentSeq: last.Seq,
-		Request:   r.hash,
-		Doubt:     last.Doubt,
-		Asked:     last.Asked,
-	}
-	if r.body != nil {
-		rec.Month = r.body.Month
-	}
-	return rec
-}
-
-// append signs a record and stores it after its parent, for at most limit.
-func (c *Consumer) append(ctx context.Context, r *request, rec envelope.Record, private envelope.Private, limit time.Duration) (audit.Link, error) {
-	if r.body != nil {
-		private.Account, private.Actor = r.body.Account, r.body.Actor
-		private.Source, private.Address = r.body.Source, r.body.Address
-	}
-	data, err := c.cfg.Log.Record(&rec, private, r.key)
-	if err != nil {
-		return audit.Link{}, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	seq, err := c.cfg.Queue.Append(ctx, r.ref, data, rec.ParentSeq)
-	if err != nil {
-		return audit.Link{}, err
-	}
-	return audit.Link{Record: &rec, Seq: seq, Hash: sha256.Sum256(data)}, nil
 }

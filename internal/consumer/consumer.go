@@ -65,6 +65,11 @@ type Session interface {
 	// Groups returns the groups that the account found last is in, nested
 	// ones included. Its errors are those of Find.
 	Groups(ctx context.Context, entry reset.Entry) ([]string, error)
+	// Ask finds out by one bind whether password is the account's. Its error
+	// is reset.ErrNotAsked if that could have locked the account, or
+	// reset.ErrDirectoryUnavailable; then nothing was sent. Any other says
+	// that there was no answer that tells.
+	Ask(ctx context.Context, entry reset.Entry, password secret.Value) (right bool, err error)
 	// Probe returns what a reset would be refused for, as far as that shows
 	// without one. Its errors are those of Find.
 	Probe(ctx context.Context, entry reset.Entry) error
@@ -105,13 +110,15 @@ type Config struct {
 	Keys       *unseal.Keyring
 	Queue      Queue
 	Take       func(context.Context) (Delivery, error) // waits for the next request
-	Directory  func(context.Context) (Session, error)  // lends a connection
-	Policy     Policy
-	Rules      func() envelope.Rules // the domain's rules for passwords, as far as they are known
-	Workers    int                   // requests in hand at once; 4 if zero, at most 64
-	SoftStop   time.Duration         // what is in hand may take this long after the stop; 10 s if zero
-	Logger     zerolog.Logger
-	Metrics    prometheus.Registerer
+	// Directory lends a connection to the domain controller with that
+	// dnsHostName, or to the best one if dc is empty.
+	Directory func(ctx context.Context, dc string) (Session, error)
+	Policy    Policy
+	Rules     func() envelope.Rules // the domain's rules for passwords, as far as they are known
+	Workers   int                   // requests in hand at once; 4 if zero, at most 64
+	SoftStop  time.Duration         // what is in hand may take this long after the stop; 10 s if zero
+	Logger    zerolog.Logger
+	Metrics   prometheus.Registerer
 }
 
 const (
@@ -129,6 +136,9 @@ type Consumer struct {
 	verify   audit.Verifier
 	presence *presence
 	metrics  metrics
+
+	slots   chan struct{} // holds one for every request that is worked on
+	resting chan struct{} // and one for every request that rests
 
 	mu     sync.Mutex
 	inHand map[reset.ID]bool
@@ -153,6 +163,8 @@ func New(cfg Config) (*Consumer, error) {
 		cfg:      cfg,
 		verify:   audit.Verifier{Tenant: cfg.Tenant, Publishers: cfg.Publishers, Consumers: cfg.Consumers},
 		presence: newPresence(cfg),
+		slots:    make(chan struct{}, cfg.Workers),
+		resting:  make(chan struct{}, maxResting),
 		inHand:   make(map[reset.ID]bool),
 	}
 	c.metrics = newMetrics(cfg.Metrics, c)
@@ -189,11 +201,20 @@ func (c *Consumer) Run(ctx context.Context) error {
 	for range c.cfg.Workers {
 		wg.Go(func() {
 			for {
-				d, err := c.cfg.Take(taking)
-				if err != nil {
+				select {
+				case c.slots <- struct{}{}:
+				case <-taking.Done():
 					return
 				}
-				c.work(work, d)
+				d, err := c.cfg.Take(taking)
+				if err != nil {
+					<-c.slots
+					return
+				}
+				wg.Go(func() {
+					defer func() { <-c.slots }()
+					c.work(work, d)
+				})
 			}
 		})
 	}
@@ -227,6 +248,7 @@ func (c *Consumer) work(ctx context.Context, d Delivery) {
 // A fate is what becomes of a delivery.
 type fate struct {
 	kind   fateKind
+	rest   time.Duration // of settled: how long its slot stays taken, for a modify that may still be on its way
 	code   reset.Code    // of settled: the outcome that is on the chain; empty if another wrote it
 	reason string        // of the other kinds, from a closed list
 	delay  time.Duration // of handedBack
@@ -257,7 +279,11 @@ func (c *Consumer) release(ctx context.Context, d Delivery, f fate, log zerolog.
 		// look, but a wait for it costs us nothing.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ackLimit)
 		defer cancel()
-		err = d.Ack(ctx)
+		if f.rest > 0 {
+			err = d.HandBack(f.rest)
+		} else {
+			err = d.Ack(ctx)
+		}
 		if f.code == "" {
 			log.Info().Msg("request had ended before")
 			break

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -53,6 +52,7 @@ type directory struct {
 	find  func() (reset.Entry, error)
 	set   func() error
 	begin func(context.Context) error
+	ask   func() (bool, error)
 
 	groups, unlock, must, probe error // what these answer
 	unlocks, musts, probes      int
@@ -110,6 +110,8 @@ func (d *directory) MustChange(context.Context, reset.Entry) error {
 	return d.must
 }
 
+func (d *directory) Ask(context.Context, reset.Entry, secret.Value) (bool, error) { return d.ask() }
+
 func (d *directory) End() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -151,7 +153,7 @@ func newWorld(t *testing.T) *world {
 	w.Consumer, err = New(Config{
 		Tenant: tenantName, Log: audit.NewLog(con, "replica1"), Publishers: keys.Pins(t, pub.Public()),
 		Consumers: keys.Pins(t, con.Public()), Keys: ring, Queue: w.queue, Policy: &policy{}, Rules: func() envelope.Rules { return envelope.Rules{} },
-		Directory: func(ctx context.Context) (Session, error) {
+		Directory: func(ctx context.Context, _ string) (Session, error) {
 			if w.dir.begin != nil {
 				if err := w.dir.begin(ctx); err != nil {
 					return nil, err
@@ -248,7 +250,9 @@ func (r *receipt) Drop(string) error              { r.dropped = true; return nil
 func (w *world) run(ctx context.Context, r *receipt) {
 	r.acked, r.dropped, r.handedBack = false, false, 0
 	r.Receipt = r
+	w.slots <- struct{}{}
 	w.work(ctx, r.Delivery)
+	<-w.slots
 	r.Attempt++
 }
 
@@ -330,21 +334,4 @@ func TestEveryCodeSettles(t *testing.T) {
 			})
 		})
 	}
-}
-
-// What nobody has classified says nothing about the password: it is in doubt,
-// and not sent again.
-func TestUnclassifiedAnswer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		w.dir.set = func() error { return errors.New("something new") }
-		r, ref := w.deliver(nil)
-		for range 2 {
-			w.run(t.Context(), r)
-			w.expect(ref, "", envelope.Claimed)
-			if w.dir.sets != 1 || r.handedBack == 0 {
-				t.Errorf("%d modifies, handed back after %s; want 1, and handed back", w.dir.sets, r.handedBack)
-			}
-		}
-	})
 }

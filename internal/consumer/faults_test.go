@@ -254,37 +254,6 @@ func TestDirectoryAway(t *testing.T) {
 	})
 }
 
-// Sent and not answered: it is never sent again, whoever gets it.
-func TestUnanswered(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		w.dir.set = func() error { return reset.ErrUnanswered }
-		r, ref := w.deliver(nil)
-		for range 3 {
-			w.run(t.Context(), r)
-			w.expect(ref, "", envelope.Claimed)
-			if w.dir.sets != 1 || r.handedBack == 0 || r.acked {
-				t.Errorf("%d modifies, handed back after %s, acked %t; want 1, handed back, false", w.dir.sets, r.handedBack, r.acked)
-			}
-			time.Sleep(r.handedBack)
-		}
-	})
-}
-
-// A claim whose storing is not known allows nothing.
-func TestClaimUnknown(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		r, ref := w.deliver(nil)
-		w.queue.OnAppend(func(int, []byte) memq.Fault { return memq.Lost })
-		w.run(t.Context(), r)
-		w.expect(ref, "", envelope.Claimed)
-		if w.dir.sets != 0 || r.handedBack == 0 {
-			t.Errorf("%d modifies, handed back after %s; want 0, and handed back", w.dir.sets, r.handedBack)
-		}
-	})
-}
-
 // The publisher cancels while we look for the account: the cancel wins.
 func TestCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

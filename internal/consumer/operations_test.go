@@ -173,7 +173,7 @@ func TestOutOfTheBases(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					if private.GUID != [16]byte{} || private.Witness != (reset.Witness{}) {
+					if private.GUID != [16]byte{} || private.Witnesses != nil {
 						t.Errorf("%s tells of the account: %+v", link.Kind, private)
 					}
 				}

@@ -36,6 +36,7 @@ const (
 	settleUnknown   = "settle_unknown"
 	directoryAway   = "directory_unavailable"
 	directorySilent = "directory_silent"
+	inDoubt         = "in_doubt"
 	interrupted     = "interrupted"
 )
 
@@ -46,6 +47,11 @@ type request struct {
 	hash [32]byte // of the request as received
 	body *envelope.Body
 	key  *seal.RecordKey // for the private part of its records; nil if the body does not open
+	hand *hand           // keeps it from other replicas
+
+	own         map[uint64]*claim // what we claimed, by the number of the record
+	outstanding time.Time         // when it was last possible that a modify of somebody's is on its way
+	refusal     error             // what the directory said to a modify of ours in doubt
 }
 
 // listening is how long after its start a replica cannot say that nobody holds
@@ -79,9 +85,9 @@ func (c *Consumer) process(ctx context.Context, d Delivery, log *zerolog.Logger)
 		return fate{kind: handedBack, reason: inHandHere, delay: soon}
 	}
 	defer c.letGo(ref.ID)
-	defer c.keepInHand(ctx, d)()
+	r := &request{Request: req, ref: ref, hash: sha256.Sum256(d.Data), hand: newHand(d), own: make(map[uint64]*claim)}
+	defer c.keepInHand(ctx, r.hand)()
 
-	r := &request{Request: req, ref: ref, hash: sha256.Sum256(d.Data)}
 	unreadable := c.open(r, d.Slot)
 	if errors.Is(unreadable, unseal.ErrNoBox) && (c.presence.holds(req.Wraps, now) || now.Sub(c.begun) < listening) {
 		return fate{kind: handedBack, reason: otherReplica, delay: soon}
@@ -134,6 +140,7 @@ func (c *Consumer) walk(ctx context.Context, r *request, unreadable error, attem
 		if ctx.Err() != nil {
 			return fate{kind: handedBack, reason: interrupted, cause: context.Cause(ctx)}
 		}
+		r.hand.keep(reset.Window + reset.ModifyTimeout)
 		// On its first delivery a request's only record is the one that its
 		// header names; if that is wrong, our claim does not fit.
 		if !first {
@@ -142,23 +149,39 @@ func (c *Consumer) walk(ctx context.Context, r *request, unreadable error, attem
 				return *f
 			}
 		}
-		switch last := chain.Last(); {
+		var f fate
+		var again bool
+		last := chain.Last()
+		switch mine := r.claimed(last); {
 		case chain.Ended():
-			return fate{kind: settled}
-		case !chain.Cancellable():
-			// Somebody, or we in an earlier life, may have sent a modify.
-			return fate{kind: handedBack, reason: claimedByOther, delay: reset.TakeOver}
+			return fate{kind: settled, rest: outstanding(chain)}
 		case len(chain) >= maxChain:
 			return fate{kind: handedBack, reason: recordsFull, delay: later}
+		case mine != nil && !mine.sent && !last.Doubt:
+			f, again = c.giveUp(ctx, r, mine, nil)
+		case !chain.Cancellable():
+			f, again = c.doubt(ctx, r, unreadable, chain)
 		case time.Now().After(r.Header.Deadline):
 			// The publisher's cancel ends it.
 			return fate{kind: handedBack, reason: pastDeadline, delay: later}
 		default:
-			if f, again := c.apply(ctx, r, unreadable, last); !again {
-				return f
-			}
+			f, again = c.apply(ctx, r, unreadable, last)
+		}
+		if !again {
+			return f
 		}
 	}
+}
+
+// claimed returns the claim that l is, if it is one that we wrote while we had
+// the request in hand this time.
+func (r *request) claimed(l audit.Link) *claim {
+	cl := r.own[l.Writer.Number]
+	if l.Kind != envelope.Claimed || cl == nil || cl.Writer != l.Writer {
+		return nil
+	}
+	cl.Link = l // the broker may have been slow to say where it is
+	return cl
 }
 
 // accepted returns the chain's first link as the header, which is signed,
@@ -193,31 +216,4 @@ func (c *Consumer) read(ctx context.Context, r *request) (audit.Chain, *fate) {
 			cause: errors.New("the broker lacks the record that the request was accepted with")}
 	}
 	return chain, nil
-}
-
-// keepInHand tells the broker that the request is being worked on, every two
-// seconds, but no longer than a claim and its modify can take: a worker that
-// hangs must not keep others away.
-func (c *Consumer) keepInHand(ctx context.Context, d Delivery) (stop func()) {
-	ctx, cancel := context.WithTimeout(ctx, reset.Window+reset.ModifyTimeout)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		tick := time.NewTicker(2 * time.Second)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				if err := d.Progress(); err != nil {
-					c.cfg.Logger.Warn().AnErr(obs.Cause, err).Msg("telling the broker that a request is being worked on")
-				}
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return func() {
-		cancel()
-		<-done
-	}
 }

@@ -92,7 +92,7 @@ func hostilePrivate(size, elements int) *Private {
 	account, _ := longest()
 	p := &Private{
 		Account: account, Actor: reset.Actor{Kind: reset.Admin, Subject: strings.Repeat("s", reset.MaxSubject)}, Source: text, Address: text,
-		Witness: reset.Witness{DC: text}, Details: reset.Details{Field: text, Reason: text, Result: text, Right: text},
+		Witnesses: []reset.Witness{{DC: text}, {DC: text}, {DC: text}, {DC: text}}, Details: reset.Details{Field: text, Reason: text, Result: text, Right: text},
 	}
 	for range elements {
 		p.Details.Categories = append(p.Details.Categories, text)
@@ -110,7 +110,7 @@ func TestLargestRecordIsRead(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%d elements of %d characters: %v", elements, size, err)
 			}
-			if len(p.Details.FollowUps) != min(elements, maxList) || !utf8.ValidString(p.Witness.DC+strings.Join(p.Details.Candidates, "")) {
+			if len(p.Details.FollowUps) != min(elements, maxList) || !utf8.ValidString(p.Witnesses[0].DC+strings.Join(p.Details.Candidates, "")) {
 				t.Errorf("%d elements of %d characters: %d follow-ups, or cut inside a character", elements, size, len(p.Details.FollowUps))
 			}
 			rec := testRecord(t, Settled)

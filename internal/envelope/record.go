@@ -139,6 +139,9 @@ func ParseRecord(b []byte) (*Record, error) {
 	return rec, nil
 }
 
+// MaxWitnesses is how many domain controllers one request may be sent to.
+const MaxWitnesses = 4
+
 // A Private is the part of a record that only holders of its key read. Every
 // kind of record has all of it; what it does not say is zero.
 type Private struct {
@@ -146,11 +149,11 @@ type Private struct {
 	Actor       reset.Actor
 	Source      string
 	Address     string
-	Fingerprint [16]byte      // of the submission, to compare uses of one idempotency key
-	GUID        [16]byte      // objectGUID of the account that was found
-	Witness     reset.Witness // read just before the first claim
-	Details     reset.Details // of an outcome
-	Applied     time.Time     // when the directory answered, to the microsecond
+	Fingerprint [16]byte        // of the submission, to compare uses of one idempotency key
+	GUID        [16]byte        // objectGUID of the account that was found
+	Witnesses   []reset.Witness // of a claim: one for each domain controller that a modify may have been sent to
+	Details     reset.Details   // of an outcome
+	Applied     time.Time       // when the directory answered, to the microsecond
 }
 
 // privateBlock is what private parts are padded to a multiple of, so that
@@ -167,9 +170,12 @@ func (p *Private) Encode() []byte {
 	w.text(p.Address, maxText)
 	w.fixed(p.Fingerprint[:])
 	w.fixed(p.GUID[:])
-	w.text(p.Witness.DC, maxText)
-	w.u64(p.Witness.USNChanged)
-	w.i64(p.Witness.PwdLastSet)
+	w.u8(uint8(len(p.Witnesses)))
+	for _, witness := range p.Witnesses {
+		w.text(witness.DC, maxText)
+		w.u64(witness.USNChanged)
+		w.i64(witness.PwdLastSet)
+	}
 	w.details(p.Details)
 	w.i64(micros(p.Applied))
 	return pad(w.b, privateBlock)
@@ -185,7 +191,16 @@ func ParsePrivate(b []byte) (*Private, error) {
 	p := &Private{Account: r.account(), Actor: r.actor(), Source: r.text(maxText), Address: r.text(maxText)}
 	r.fixed(p.Fingerprint[:])
 	r.fixed(p.GUID[:])
-	p.Witness = reset.Witness{DC: r.text(maxText), USNChanged: r.u64(), PwdLastSet: r.i64()}
+	n := int(r.u8())
+	if n > MaxWitnesses {
+		r.bad = true
+	}
+	for range n {
+		if r.bad {
+			break
+		}
+		p.Witnesses = append(p.Witnesses, reset.Witness{DC: r.text(maxText), USNChanged: r.u64(), PwdLastSet: r.i64()})
+	}
 	p.Details = r.details()
 	p.Applied = r.when()
 	r.bad = r.bad || len(r.b) >= privateBlock

@@ -48,7 +48,9 @@ func testPrivate() *Private {
 		Account: reset.Account{Kind: reset.UPN, Value: "ada@corp.example.com"},
 		Actor:   reset.Actor{Kind: reset.Admin, Subject: "help desk"},
 		Source:  "portal", Address: "192.0.2.7", Fingerprint: count[[16]byte](0x50), GUID: count[[16]byte](0x60),
-		Witness: reset.Witness{DC: "dc1.corp.example.com", USNChanged: 12345, PwdLastSet: 134068124967890000},
+		Witnesses: []reset.Witness{
+			{DC: "dc1.corp.example.com", USNChanged: 12345, PwdLastSet: 134068124967890000}, {DC: "dc2.corp.example.com", USNChanged: 678},
+		},
 		Details: reset.Details{
 			Field: "account", Reason: "policy", Result: "53 0000052D", Right: "Reset Password", MinLength: 14, Earliest: at.Add(time.Hour),
 			Categories: []string{"lower", "digits"}, Candidates: []string{"history", "filter"},

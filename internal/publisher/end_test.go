@@ -8,10 +8,12 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"writeback/internal/audit"
 	"writeback/internal/envelope"
 	"writeback/internal/reset"
+	"writeback/internal/secret"
 	"writeback/internal/testkit/keys"
 	"writeback/internal/testkit/memq"
 )
@@ -175,4 +177,58 @@ func (b *takenSlot) Enqueue(ctx context.Context, slot [16]byte, id reset.ID, dat
 		b.before()
 	}
 	return reset.ErrSlotTaken
+}
+
+// An unconfirmed request is listened to until somebody finds out, or nobody can
+// any more.
+func TestCorrected(t *testing.T) {
+	for name, late := range map[string]time.Duration{"soon": time.Minute, "just in time": reset.Correctable - reset.Life - time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				defer func() { w.stop() }()
+				s := w.mustSubmit(0)
+				w.write(w.consumer, envelope.Claimed, "")
+				time.Sleep(reset.Life + readEvery)
+				synctest.Wait()
+				if got := w.status(s.Ref); got.Outcome.Code != reset.Unconfirmed {
+					t.Fatalf("after its life: %+v, want unconfirmed", got)
+				}
+				time.Sleep(late)
+				if err := w.write(w.consumer, envelope.Corrected, reset.Applied); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				if got := w.status(s.Ref); got.Outcome.Code != reset.Applied || !got.Final {
+					t.Errorf("corrected: %+v, want applied", got)
+				}
+				if n := testutil.ToFloat64(w.metrics.corrections.WithLabelValues("applied")); n != 1 {
+					t.Errorf("corrections counted = %v, want 1", n)
+				}
+				if f := w.tenants[tenantName].flight(s.Ref.ID); f != nil {
+					t.Error("the request is still in hand")
+				}
+			})
+		})
+	}
+}
+
+// More requests than a publisher keeps in hand are refused, and let in again when
+// there is room.
+func TestFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer func() { w.stop() }()
+		open := w.tenants[tenantName].open
+		for range maxOpen {
+			open[reset.NewID()] = nil
+		}
+		_, err := w.Submit(t.Context(), submission(), secret.New([]byte("Correct-Horse-7")), secret.Value{}, 0)
+		var refusal *reset.Refusal
+		if !errors.As(err, &refusal) || refusal.Code != reset.TooMany || refusal.RetryAfter == 0 {
+			t.Errorf("full: %v, want %s", err, reset.TooMany)
+		}
+		clear(open)
+		w.mustSubmit(0)
+	})
 }

@@ -62,10 +62,15 @@ func (f *flight) advance(chain audit.Chain) {
 		}
 	}
 	f.chain = chain
-	if chain.Ended() && f.line.Answered == 0 {
+	switch last := chain.Last(); {
+	case chain.Ended() && f.line.Answered == 0:
 		f.line.Answered = time.Since(f.arrived)
-		f.p.metrics.outcomes.WithLabelValues(string(chain.Last().Code)).Inc()
+		f.p.metrics.outcomes.WithLabelValues(string(last.Code)).Inc()
 		f.p.metrics.wait.Observe(f.line.Answered.Seconds())
+	case last.Kind == envelope.Corrected:
+		f.p.metrics.corrections.WithLabelValues(string(last.Code)).Inc()
+		f.p.cfg.Logger.Info().Stringer(obs.Request, f.ref).Str(obs.Code, string(last.Code)).
+			Msg("what became of an unconfirmed request is known now")
 	}
 	f.notify()
 }
@@ -87,6 +92,16 @@ func (f *flight) ended() (bool, <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.chain.Ended(), f.changed
+}
+
+// open reports whether there is more to hear of the request.
+func (f *flight) open() (bool, <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.chain.Unconfirmed() {
+		return time.Since(f.accepted.Time) < reset.Correctable, f.changed
+	}
+	return !f.chain.Ended(), f.changed
 }
 
 // status returns what is known now.
@@ -120,15 +135,15 @@ const readEvery = 10 * time.Second
 
 // giveUp is when a request is left that could not be closed, because the broker
 // is away or shows records that nobody pinned has signed.
-const giveUp = 2 * reset.Life
+const giveUp = reset.Correctable
 
-// follow stays with a request until it has ended or the program stops: it reads
-// what was not heard live, cancels at the deadline and closes at the end of the
-// request's life.
+// follow stays with a request until it has ended, for certain, or the program
+// stops: it reads what was not heard live, cancels at the deadline and closes at
+// the end of the request's life.
 func (f *flight) follow(ctx context.Context) {
 	for {
-		ended, changed := f.ended()
-		if ended {
+		open, changed := f.open()
+		if !open {
 			return
 		}
 		if time.Since(f.arrived) > giveUp {

@@ -7,8 +7,9 @@ import (
 )
 
 type metrics struct {
-	outcomes *prometheus.CounterVec
-	wait     prometheus.Histogram
+	outcomes    *prometheus.CounterVec
+	corrections *prometheus.CounterVec
+	wait        prometheus.Histogram
 }
 
 func newMetrics(reg prometheus.Registerer) metrics {
@@ -16,6 +17,10 @@ func newMetrics(reg prometheus.Registerer) metrics {
 		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "writeback_publisher_outcomes_total",
 			Help: "Outcomes of requests that this publisher accepted, by code.",
+		}, []string{"code"}),
+		corrections: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "writeback_publisher_corrections_total",
+			Help: "Unconfirmed requests of this publisher of which the truth became known later, by code.",
 		}, []string{"code"}),
 		wait: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "writeback_publisher_reply_wait_seconds",
@@ -26,6 +31,6 @@ func newMetrics(reg prometheus.Registerer) metrics {
 	for _, code := range reset.Codes() {
 		m.outcomes.WithLabelValues(string(code)) // shown as 0 from the start
 	}
-	reg.MustRegister(m.outcomes, m.wait)
+	reg.MustRegister(m.outcomes, m.corrections, m.wait)
 	return m
 }

@@ -184,6 +184,14 @@ func (t *tenant) flight(id reset.ID) *flight {
 	return t.open[id]
 }
 
+// hasRoom reports whether another request may be accepted. Those that are being
+// accepted right now are not counted: their callers wait for the answer.
+func (t *tenant) hasRoom() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.open) < maxOpen
+}
+
 // hear gives a record to the request that it belongs to.
 func (t *tenant) hear(id reset.ID, s reset.Stored) {
 	if f := t.flight(id); f != nil {

@@ -24,6 +24,9 @@ const (
 	retryAfter = 10 * time.Second
 	// nothingDone is said where it is certain.
 	nothingDone = "nothing was changed, and nothing will be"
+	// maxOpen is how many requests of a tenant a publisher has in hand. Each
+	// takes a few kilobytes, and is there for minutes if nobody answers.
+	maxOpen = 10_000
 	// keyReuse is how long an idempotency key finds its first request.
 	keyReuse = 24 * time.Hour
 )
@@ -73,6 +76,10 @@ func (p *Publisher) accept(ctx context.Context, t *tenant, s reset.Submission) (
 	boxes, err := t.presence.boxes(arrived)
 	if err != nil {
 		return nil, err
+	}
+	if !t.hasRoom() {
+		return nil, &reset.Refusal{Code: reset.TooMany, Detail: nothingDone, RetryAfter: retryAfter,
+			Err: fmt.Errorf("%d requests of tenant %s are in hand and have not ended", maxOpen, t.Name)}
 	}
 	id := reset.NewID()
 	if s.IdempotencyKey != "" {

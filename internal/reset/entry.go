@@ -1,10 +1,11 @@
 package reset
 
 // A Witness is what a directory said of an account just before a claim. Both
-// values move with every password that is set, and with nothing that leaves
-// the password alone but, for USNChanged, other writes to the account. Equal
-// values later, on the same domain controller, prove that no password was set
-// in between.
+// values move with every password that is set. USNChanged also moves with other
+// writes, among them the first sign-in and the first unlock of an account, and
+// PwdLastSet becomes 0 where the password must be changed. Either of them equal
+// later, on the same domain controller and not 0, proves that no password was
+// set in between.
 type Witness struct {
 	DC         string // dnsHostName of the domain controller that was asked
 	USNChanged uint64

@@ -26,6 +26,9 @@ const (
 	// Deadline + QueueAge, since a copy published at the deadline lives that
 	// long.
 	Life = Deadline + QueueAge
+	// Correctable is how long after a request was accepted what became of it
+	// may still be found out, although it was closed as unconfirmed.
+	Correctable = Life + 10*time.Minute
 	// Window is how long after it began to write its claim a consumer may
 	// start its modify.
 	Window = 3 * time.Second
