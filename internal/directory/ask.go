@@ -60,7 +60,7 @@ func (s *Session) Ask(ctx context.Context, e reset.Entry, password secret.Value)
 	err = password.Reveal(func(b []byte) error {
 		// As in [Client.bind]: the library's strings cannot be wiped.
 		err := cn.do(ctx, s.client.cfg.BindTimeout, func() error { return cn.ldap.Bind(dn, string(b)) })
-		s.client.logText(err, b)
+		cn.logText(err, b)
 		return err
 	})
 	if err == nil {
@@ -95,7 +95,7 @@ func checkAsked(v secret.Value) error {
 // beside opens a second connection to the session's domain controller and
 // makes sure that it is that one: counters of wrong passwords do not replicate.
 func (s *Session) beside(ctx context.Context) (*conn, error) {
-	cn, err := s.client.open(ctx)
+	cn, err := s.client.open(ctx, s.conn.from)
 	if err != nil {
 		return nil, err
 	}

@@ -5,10 +5,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
 	"github.com/rs/zerolog"
 
 	"writeback/internal/directory/policy"
@@ -21,79 +22,159 @@ import (
 // restarted closes them at once.
 const idleLimit = 10 * time.Second
 
-// A Client keeps connections to a domain controller.
+// attemptLimit is how long a domain controller may take to lend a connection
+// while there is another to try: less than half of the 5 s that callers have.
+const attemptLimit = 2 * time.Second
+
+// A Client keeps connections to the domain controllers of a domain.
 type Client struct {
-	cfg  Config
-	addr address
-	tls  *tls.Config
-	log  zerolog.Logger
+	cfg Config
+	tls *tls.Config // but for the name to verify
+	log zerolog.Logger
 
-	slots   chan struct{} // holds one for every session
-	binding chan struct{} // holds one while somebody connects and binds
-
-	refused refusal // guarded by binding
+	slots    chan struct{} // holds one for every session
+	binding  chan struct{} // holds one while somebody binds
+	locating chan struct{} // holds one while somebody asks DNS
 
 	rules  cache[policy.Rules] // by DN of the domain, or of a fine-grained policy
 	groups cache[string]       // DN by SID
 
-	mu     sync.Mutex // guards what follows
-	domain policy.Rules
-	idle   []*conn // the one used last is at the end
-	closed bool
+	trials  sync.WaitGroup  // what runs beside requests
+	context context.Context // ends them
+	cancel  context.CancelFunc
+
+	mu          sync.Mutex // guards what follows, and most of every controller
+	controllers []*controller
+	located     time.Time // when DNS was last asked
+	pdc         string    // settings of the PDC emulator
+	refused     refusal
+	domain      policy.Rules
+	idle        []*conn // the one used last is at the end
+	closed      bool
 }
 
-// New returns a client of the domain controller that cfg names. It does not
+// New returns a client of the domain controllers that cfg names. It does not
 // connect.
 func New(cfg Config, log zerolog.Logger) (*Client, error) {
 	cfg = cfg.withDefaults()
-	addr, tlsConfig, err := cfg.transport()
+	tlsConfig, err := cfg.trust()
 	if err != nil {
 		return nil, err
 	}
-	return &Client{
-		cfg: cfg, addr: addr, tls: tlsConfig,
-		log:     log.With().Str(obs.Directory, cfg.URL).Logger(),
-		refused: newRefusal(),
-		slots:   make(chan struct{}, cfg.Connections),
-		binding: make(chan struct{}, 1),
-	}, nil
+	addresses, err := cfg.addresses()
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{
+		cfg: cfg, tls: tlsConfig, log: log,
+		refused:  newRefusal(),
+		slots:    make(chan struct{}, cfg.Connections),
+		binding:  make(chan struct{}, 1),
+		locating: make(chan struct{}, 1),
+	}
+	c.context, c.cancel = context.WithCancel(context.Background())
+	c.replace(addresses)
+	return c, nil
 }
 
-// Begin lends a connection for one request; [Session.End] gives it back. It
-// waits while all are lent, and until ctx ends it connects again and again,
-// with growing pauses. A refused password is not tried again: that could lock
-// the service account. All its errors wrap [reset.ErrDirectoryUnavailable].
-func (c *Client) Begin(ctx context.Context) (*Session, error) {
+// Begin lends a connection for one request; [Session.End] gives it back. It is
+// one to the PDC emulator if that can be reached, else to the first domain
+// controller that can. Begin waits while all connections are lent, and until
+// ctx ends it tries every domain controller again and again, with growing
+// pauses. A refused password is not tried again, at none of them: that could
+// lock the service account. All its errors wrap
+// [reset.ErrDirectoryUnavailable].
+func (c *Client) Begin(ctx context.Context) (*Session, error) { return c.begin(ctx, "") }
+
+// BeginAt is Begin for the one domain controller whose dnsHostName is dc, as in
+// [reset.Witness]. It is an error if there is none of this name.
+func (c *Client) BeginAt(ctx context.Context, dc string) (*Session, error) {
+	if dc == "" {
+		return nil, unavailable("using a domain controller", errors.New("it has no name"))
+	}
+	return c.begin(ctx, dc)
+}
+
+func (c *Client) begin(ctx context.Context, name string) (*Session, error) {
 	select {
 	case c.slots <- struct{}{}:
 	case <-ctx.Done():
 		return nil, unavailable("waiting for a connection", context.Cause(ctx))
 	}
-	cn, err := c.lend(ctx)
+	begun := time.Now()
+	cn, err := c.lend(ctx, name)
 	if err != nil {
 		<-c.slots
 		return nil, err
 	}
-	return &Session{client: c, conn: cn}, nil
+	return &Session{client: c, conn: cn, begun: begun}, nil
 }
 
-// lend returns an idle connection, or else a new one.
-func (c *Client) lend(ctx context.Context) (*conn, error) {
+// lend returns a connection to the domain controller with this name, or to
+// the best that can be reached if it is empty.
+func (c *Client) lend(ctx context.Context, name string) (*conn, error) {
+	const doing = "using a domain controller"
 	for {
-		cn, err := c.pop()
-		if err != nil {
-			return nil, unavailable("using "+c.addr.hostport, err)
+		if err := c.locate(ctx); err != nil {
+			return nil, unavailable("asking DNS for domain controllers", err)
 		}
+		d, others, wait, err := c.choose(name)
+		if err != nil {
+			return nil, unavailable(doing, err)
+		}
+		if wait > 0 {
+			select {
+			case <-time.After(wait):
+				continue
+			case <-ctx.Done():
+				return nil, unavailable(doing, c.troubles(context.Cause(ctx)))
+			}
+		}
+		cn, err := c.try(ctx, d, others, c.take)
+		switch {
+		case err == nil && name != "" && !strings.EqualFold(cn.dc, name):
+			c.giveBack(cn) // now it is known which one it is
+		case err == nil:
+			return cn, nil
+		case over(ctx):
+			return nil, unavailable(doing, c.troubles(err))
+		case isOurs(err):
+			return nil, unavailable("using "+d.addr.url, err)
+		}
+	}
+}
+
+// try has get make a connection to d, which does not take long if there are
+// others to try. If it is d's fault that there is none, d is left alone.
+func (c *Client) try(ctx context.Context, d *controller, others bool,
+	get func(context.Context, *controller) (*conn, error)) (*conn, error) {
+	began, attempt := time.Now(), ctx
+	if others {
+		var cancel context.CancelFunc
+		attempt, cancel = context.WithTimeoutCause(ctx, attemptLimit, fmt.Errorf("no connection in %s", attemptLimit))
+		defer cancel()
+	}
+	cn, err := get(attempt, d)
+	if err != nil && !over(ctx) && !isOurs(err) {
+		c.leave(d, began, err, false)
+	}
+	return cn, err
+}
+
+// take returns an idle connection, or else a new one.
+func (c *Client) take(ctx context.Context, d *controller) (*conn, error) {
+	for {
+		cn := c.pop(d)
 		if cn == nil {
-			return c.connectUntil(ctx)
+			return c.connect(ctx, d)
 		}
 		if cn.alive() && time.Since(cn.used) > idleLimit {
 			if err := c.inspect(ctx, cn); err != nil {
-				c.log.Info().AnErr(obs.Cause, err).Msg("idle connection is unusable")
+				d.log.Info().AnErr(obs.Cause, err).Msg("idle connection is unusable")
 				cn.broken = true
 				// The others are as old, and to wait for each of them in
 				// turn would take longer than a new one.
-				c.closeIdle()
+				c.closeIdle(d)
 			}
 		}
 		if cn.alive() {
@@ -103,41 +184,17 @@ func (c *Client) lend(ctx context.Context) (*conn, error) {
 	}
 }
 
-// pop returns an idle connection, nil if there is none.
-func (c *Client) pop() (*conn, error) {
+// pop returns an idle connection to d, nil if there is none.
+func (c *Client) pop(d *controller) *conn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed {
-		return nil, errors.New("the client is closed")
-	}
-	n := len(c.idle)
-	if n == 0 {
-		return nil, nil
-	}
-	cn := c.idle[n-1]
-	c.idle = c.idle[:n-1]
-	return cn, nil
-}
-
-// connectUntil connects until it succeeds, is refused for good, or ctx ends.
-func (c *Client) connectUntil(ctx context.Context) (*conn, error) {
-	// Without the zero, v4 gives up after 15 minutes: ctx decides.
-	b := backoff.NewExponentialBackOff(backoff.WithInitialInterval(100*time.Millisecond),
-		backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
-	var last error
-	cn, err := backoff.RetryNotifyWithData(func() (*conn, error) {
-		cn, err := c.connect(ctx)
-		if last == nil || !over(ctx) {
-			last = err // not that the last attempt was cut short
+	for i, cn := range slices.Backward(c.idle) {
+		if cn.from == d {
+			c.idle = slices.Delete(c.idle, i, i+1)
+			return cn
 		}
-		return cn, err
-	}, backoff.WithContext(b, ctx), func(err error, wait time.Duration) {
-		c.log.Warn().AnErr(obs.Cause, err).Dur(obs.Wait, wait).Msg("directory not reachable")
-	})
-	if err != nil {
-		return nil, unavailable("using "+c.addr.hostport, last)
 	}
-	return cn, nil
+	return nil
 }
 
 // over reports whether ctx has ended, or is about to: the network looks at its
@@ -147,79 +204,46 @@ func over(ctx context.Context) bool {
 	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
 }
 
-// connect makes one connection and binds. Only one caller at a time does, so
-// that a password that is refused is refused once.
-func (c *Client) connect(ctx context.Context) (_ *conn, err error) {
-	select {
-	case c.binding <- struct{}{}:
-		defer func() { <-c.binding }()
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-	password, err := c.cfg.ReadSecret(c.cfg.PasswordFile)
-	if err != nil {
-		return nil, fmt.Errorf("reading password_file: %w", err)
-	}
-	defer password.Wipe()
-	if password.Empty() {
-		// A bind without a password succeeds, as nobody.
-		return nil, fmt.Errorf("reading password_file: %s is empty", c.cfg.PasswordFile)
-	}
-	if err := c.refused.check(password, time.Now()); err != nil {
-		return nil, backoff.Permanent(err)
-	}
-	cn, err := c.open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			cn.close()
-		}
-	}()
-	if err := c.bind(ctx, cn, password); err != nil {
-		if e, ok := errors.AsType[*answer](err); ok && e.result == invalidCredentials {
-			c.refused.note(password, time.Now())
-			return nil, backoff.Permanent(fmt.Errorf("binding as %s: refused: %w", c.cfg.BindDN, err))
-		}
-		return nil, fmt.Errorf("binding as %s: %w", c.cfg.BindDN, err)
-	}
-	c.refused.forget()
-	if err := c.inspect(ctx, cn); err != nil {
-		return nil, err
-	}
-	if err := c.learn(ctx, cn); err != nil {
-		return nil, err
-	}
-	event := c.log.Info()
-	if cn.hints == "" {
-		event = c.log.Warn()
-	}
-	event.Str(obs.DC, cn.dc).Bool(obs.HistoryCheck, cn.hints != "").Msg("directory connected")
-	return cn, nil
-}
-
 // giveBack keeps a connection for the next session, or closes it.
 func (c *Client) giveBack(cn *conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed || !cn.alive() {
+	if c.closed || !cn.alive() || !slices.Contains(c.controllers, cn.from) {
 		cn.close()
 		return
+	}
+	if len(c.idle) >= c.cfg.Connections {
+		c.idle[0].close()
+		c.idle = slices.Delete(c.idle, 0, 1)
 	}
 	c.idle = append(c.idle, cn)
 }
 
-// Check makes one new connection and closes it: it returns nil if the domain
+// Check makes one new connection and closes it: it returns nil if a domain
 // controller can be reached and trusted, the service account can bind, history
-// is enforced on resets (or need not be), and the clocks agree.
+// is enforced on resets (or need not be), and the clocks agree. Else its error
+// names every domain controller with its reason.
 func (c *Client) Check(ctx context.Context) error {
-	cn, err := c.connect(ctx)
-	if err != nil {
-		return unavailable("using "+c.addr.hostport, err)
+	if err := c.locate(ctx); err != nil {
+		return unavailable("asking DNS for domain controllers", err)
 	}
-	cn.close()
-	return nil
+	const doing = "using a domain controller"
+	last := errors.New("there is none")
+	all := c.all()
+	for _, d := range all {
+		cn, err := c.try(ctx, d, len(all) > 1, c.connect)
+		if err == nil {
+			cn.close()
+			return nil
+		}
+		if last = err; isOurs(err) {
+			return unavailable("using "+d.addr.url, err)
+		}
+		if over(ctx) {
+			break
+		}
+	}
+	return unavailable(doing, c.troubles(last))
 }
 
 // Close closes the connections. Those that are lent are closed by
@@ -228,24 +252,22 @@ func (c *Client) Close() {
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()
-	c.closeIdle()
+	c.cancel()
+	c.trials.Wait()
+	c.closeIdle(nil)
 }
 
-func (c *Client) closeIdle() {
+// closeIdle closes the idle connections to d, or all of them.
+func (c *Client) closeIdle(d *controller) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, cn := range c.idle {
-		cn.close()
-	}
-	c.idle = nil
-}
-
-// logText logs what a domain controller said beside its codes, unless it
-// repeats one of the values that it was sent. No error has that text.
-func (c *Client) logText(err error, sent ...[]byte) {
-	if e, ok := errors.AsType[*answer](err); ok {
-		c.log.Debug().Str(obs.Result, e.code()).Str(obs.Text, printable(e.text, sent...)).Msg("directory refused")
-	}
+	c.idle = slices.DeleteFunc(c.idle, func(cn *conn) bool {
+		if d == nil || cn.from == d {
+			cn.close()
+			return true
+		}
+		return false
+	})
 }
 
 // unavailable is the error for what ended before anything was sent that could

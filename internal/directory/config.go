@@ -8,17 +8,26 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"writeback/internal/secret"
 )
 
-// Config says which domain controller to use and as whom.
+// Config says which domain controllers to use and as whom. Either URLs or Domain
+// names them.
 type Config struct {
-	// URL is ldaps://host[:port], or ldap://host[:port] with StartTLS. The
-	// certificate of the domain controller must be valid for host.
-	URL string `yaml:"url"`
+	// URLs is one to 16 of ldaps://host[:port], or ldap://host[:port] with
+	// StartTLS, each of one domain controller, whose certificate must be valid
+	// for host. They are preferred in this order.
+	URLs []string `yaml:"urls"`
+	// Domain is the DNS name of a domain whose domain controllers are those
+	// that DNS names: _ldap._tcp.dc._msdcs.DOMAIN. Port 636 is used, or with
+	// StartTLS the port that DNS says. Whoever can forge DNS and has a
+	// certificate that CAFile vouches for, of any host, is then believed.
+	Domain string `yaml:"domain"`
 	// StartTLS begins TLS on a plain connection, before anything else is said.
 	StartTLS bool `yaml:"start_tls"`
 	// CAFile holds the certificates (PEM) of the authorities that sign domain
@@ -49,9 +58,12 @@ type Config struct {
 	// and returns its content without the newline at its end. What it
 	// returns is wiped after use.
 	ReadSecret func(path string) (secret.Value, error) `yaml:"-"`
+	// Resolver is asked for names; the default is the system's.
+	Resolver *net.Resolver `yaml:"-"`
 }
 
 const (
+	maxControllers     = 16
 	defaultConnections = 4
 	maxConnections     = 64
 	defaultTimeout     = 5 * time.Second
@@ -76,7 +88,7 @@ func (c Config) withDefaults() Config {
 // something in c cannot work. It opens no file but CAFile.
 func (c Config) Validate() error {
 	c = c.withDefaults()
-	if _, err := c.address(); err != nil {
+	if _, err := c.addresses(); err != nil {
 		return err
 	}
 	for _, k := range []struct{ key, value string }{
@@ -101,35 +113,79 @@ func (c Config) Validate() error {
 	return err
 }
 
+// where says in words which domain controllers c names.
+func (c Config) where() string {
+	if c.Domain != "" {
+		return "of " + c.Domain
+	}
+	return strings.Join(c.URLs, ", ")
+}
+
 // An address is where a domain controller listens.
 type address struct {
+	url      string // for people
 	host     string // what its certificate must be valid for
 	hostport string
 }
 
-func (c Config) address() (address, error) {
-	u, err := url.Parse(c.URL)
+// addresses returns those of URLs; there are none if Domain is set.
+func (c Config) addresses() ([]address, error) {
+	switch {
+	case c.Domain != "" && len(c.URLs) > 0:
+		return nil, fmt.Errorf("domain: is %q, and there are urls; only one of them can be", c.Domain)
+	case c.Domain != "" && !isDomain(c.Domain):
+		return nil, fmt.Errorf("domain: %q must be the DNS name of a domain, like corp.example.com", c.Domain)
+	case c.Domain != "":
+		return nil, nil
+	case len(c.URLs) < 1 || len(c.URLs) > maxControllers:
+		return nil, fmt.Errorf("urls: there are %d, must be 1 to %d, like ldaps://dc1.corp.example.com, unless domain is set", len(c.URLs), maxControllers)
+	}
+	var all []address
+	for _, text := range c.URLs {
+		a, err := c.address(text)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(all, func(o address) bool { return o.hostport == a.hostport }) {
+			return nil, fmt.Errorf("urls: %q is there twice", text)
+		}
+		all = append(all, a)
+	}
+	return all, nil
+}
+
+// isDomain reports whether name has two or more labels of letters, digits,
+// hyphens and underscores, which Microsoft permits.
+func isDomain(name string) bool {
+	labels := strings.Split(name, ".")
+	return len(name) <= 200 && len(labels) > 1 && net.ParseIP(name) == nil && !slices.ContainsFunc(labels, func(l string) bool {
+		return l == "" || len(l) > 63 || strings.Trim(strings.ToLower(l), "abcdefghijklmnopqrstuvwxyz0123456789-_") != ""
+	})
+}
+
+func (c Config) address(text string) (address, error) {
+	u, err := url.Parse(text)
 	switch {
 	case err != nil:
 		// The parser's error repeats the value in a form of its own.
-		return address{}, fmt.Errorf("url: %q is not a URL", c.URL)
+		return address{}, fmt.Errorf("urls: %q is not a URL", text)
 	case u.Scheme == "ldap" && !c.StartTLS:
-		return address{}, fmt.Errorf("url: %q is not encrypted; it must begin with ldaps://, or start_tls must be true", c.URL)
+		return address{}, fmt.Errorf("urls: %q is not encrypted; it must begin with ldaps://, or start_tls must be true", text)
 	case u.Scheme == "ldaps" && c.StartTLS:
-		return address{}, fmt.Errorf("url: %q is encrypted from the start; with start_tls it must begin with ldap://", c.URL)
+		return address{}, fmt.Errorf("urls: %q is encrypted from the start; with start_tls it must begin with ldap://", text)
 	case u.Scheme != "ldap" && u.Scheme != "ldaps":
-		return address{}, fmt.Errorf("url: %q must begin with ldaps://", c.URL)
+		return address{}, fmt.Errorf("urls: %q must begin with ldaps://", text)
 	case u.Hostname() == "" || u.User != nil || u.Path != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return address{}, fmt.Errorf("url: %q must be ldaps://host[:port] and nothing more", c.URL)
+		return address{}, fmt.Errorf("urls: %q must be ldaps://host[:port] and nothing more", text)
 	}
 	port := u.Port()
 	if port == "" {
 		port = map[string]string{"ldap": "389", "ldaps": "636"}[u.Scheme]
 	}
 	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
-		return address{}, fmt.Errorf("url: the port of %q must be 1 to 65535", c.URL)
+		return address{}, fmt.Errorf("urls: the port of %q must be 1 to 65535", text)
 	}
-	return address{host: u.Hostname(), hostport: net.JoinHostPort(u.Hostname(), port)}, nil
+	return address{text, u.Hostname(), net.JoinHostPort(u.Hostname(), port)}, nil
 }
 
 // roots reads CAFile.
@@ -145,21 +201,17 @@ func (c Config) roots() (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// transport checks c and returns where to connect and how to trust.
-func (c Config) transport() (address, *tls.Config, error) {
+// trust checks c and returns whom to trust. The name to verify is left out.
+func (c Config) trust() (*tls.Config, error) {
 	if err := c.Validate(); err != nil {
-		return address{}, nil, err
+		return nil, err
 	}
 	if c.ReadSecret == nil {
-		return address{}, nil, errors.New("directory: ReadSecret is missing")
-	}
-	addr, err := c.address()
-	if err != nil {
-		return address{}, nil, err
+		return nil, errors.New("directory: ReadSecret is missing")
 	}
 	pool, err := c.roots()
 	if err != nil {
-		return address{}, nil, err
+		return nil, err
 	}
-	return addr, &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool, ServerName: addr.host}, nil
+	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}, nil
 }

@@ -22,7 +22,7 @@ func valid(t *testing.T) Config {
 		t.Fatal(err)
 	}
 	return Config{
-		URL: "ldaps://dc1.corp.example.com", CAFile: ca.CAFile, BindDN: "svc@corp.example.com", PasswordFile: "password",
+		URLs: []string{"ldaps://dc1.corp.example.com"}, CAFile: ca.CAFile, BindDN: "svc@corp.example.com", PasswordFile: "password",
 		ReadSecret: func(string) (secret.Value, error) { return secret.Value{}, nil },
 	}
 }
@@ -38,21 +38,32 @@ func TestValidate(t *testing.T) {
 		want   []string // in the error; none: it is valid
 	}{
 		{"as it is", func(c *Config) {}, nil},
-		{"port", func(c *Config) { c.URL = "ldaps://10.0.0.1:1636" }, nil},
-		{"IPv6", func(c *Config) { c.URL = "ldaps://[::1]:1636" }, nil},
-		{"StartTLS", func(c *Config) { c.URL, c.StartTLS = "ldap://dc1", true }, nil},
-		{"no URL", func(c *Config) { c.URL = "" }, []string{"url", `""`, "ldaps://"}},
-		{"plain", func(c *Config) { c.URL = "ldap://dc1" }, []string{"url", "ldap://dc1", "start_tls"}},
-		{"TLS twice", func(c *Config) { c.StartTLS = true }, []string{"url", "ldaps://dc1", "start_tls"}},
-		{"another scheme", func(c *Config) { c.URL = "https://dc1" }, []string{"url", "https://dc1"}},
-		{"no scheme", func(c *Config) { c.URL = "dc1:636" }, []string{"url", "dc1:636"}},
-		{"no host", func(c *Config) { c.URL = "ldaps://:636" }, []string{"url", "host"}},
-		{"path", func(c *Config) { c.URL = "ldaps://dc1/" }, []string{"url", "nothing more"}},
-		{"user", func(c *Config) { c.URL = "ldaps://a:b@dc1" }, []string{"url", "nothing more"}},
-		{"query", func(c *Config) { c.URL = "ldaps://dc1?x" }, []string{"url", "nothing more"}},
-		{"port too large", func(c *Config) { c.URL = "ldaps://dc1:65536" }, []string{"url", "65535"}},
-		{"port zero", func(c *Config) { c.URL = "ldaps://dc1:0" }, []string{"url", "65535"}},
-		{"not a URL", func(c *Config) { c.URL = "ldaps://dc1:x" }, []string{"url", "not a URL"}},
+		{"port", func(c *Config) { c.URLs = []string{"ldaps://10.0.0.1:1636"} }, nil},
+		{"IPv6", func(c *Config) { c.URLs = []string{"ldaps://[::1]:1636"} }, nil},
+		{"StartTLS", func(c *Config) { c.URLs, c.StartTLS = []string{"ldap://dc1"}, true }, nil},
+		{"several", func(c *Config) { c.URLs = []string{"ldaps://dc1", "ldaps://dc2", "ldaps://dc1:1636"} }, nil},
+		{"domain", func(c *Config) { c.URLs, c.Domain = nil, "corp.example.com" }, nil},
+		{"no URLs", func(c *Config) { c.URLs = nil }, []string{"urls", "0", "1 to 16", "domain"}},
+		{"too many", func(c *Config) { c.URLs = make([]string, 17) }, []string{"urls", "17", "1 to 16"}},
+		{"twice", func(c *Config) { c.URLs = []string{"ldaps://dc1", "ldaps://dc1:636"} }, []string{"urls", "ldaps://dc1:636", "twice"}},
+		{"the second is plain", func(c *Config) { c.URLs = []string{"ldaps://dc1", "ldap://dc2"} }, []string{"urls", "ldap://dc2", "start_tls"}},
+		{"both", func(c *Config) { c.Domain = "corp.example.com" }, []string{"domain", "corp.example.com", "urls"}},
+		{"one label", func(c *Config) { c.URLs, c.Domain = nil, "corp" }, []string{"domain", `"corp"`, "DNS name"}},
+		{"domain of a URL", func(c *Config) { c.URLs, c.Domain = nil, "ldaps://corp.example.com" }, []string{"domain", "DNS name"}},
+		{"domain that is an address", func(c *Config) { c.URLs, c.Domain = nil, "10.0.0.1" }, []string{"domain", "DNS name"}},
+		{"domain with an empty label", func(c *Config) { c.URLs, c.Domain = nil, "corp..com" }, []string{"domain", "DNS name"}},
+		{"no URL", func(c *Config) { c.URLs = []string{""} }, []string{"urls", `""`, "ldaps://"}},
+		{"plain", func(c *Config) { c.URLs = []string{"ldap://dc1"} }, []string{"urls", "ldap://dc1", "start_tls"}},
+		{"TLS twice", func(c *Config) { c.StartTLS = true }, []string{"urls", "ldaps://dc1", "start_tls"}},
+		{"another scheme", func(c *Config) { c.URLs = []string{"https://dc1"} }, []string{"urls", "https://dc1"}},
+		{"no scheme", func(c *Config) { c.URLs = []string{"dc1:636"} }, []string{"urls", "dc1:636"}},
+		{"no host", func(c *Config) { c.URLs = []string{"ldaps://:636"} }, []string{"urls", "host"}},
+		{"path", func(c *Config) { c.URLs = []string{"ldaps://dc1/"} }, []string{"urls", "nothing more"}},
+		{"user", func(c *Config) { c.URLs = []string{"ldaps://a:b@dc1"} }, []string{"urls", "nothing more"}},
+		{"query", func(c *Config) { c.URLs = []string{"ldaps://dc1?x"} }, []string{"urls", "nothing more"}},
+		{"port too large", func(c *Config) { c.URLs = []string{"ldaps://dc1:65536"} }, []string{"urls", "65535"}},
+		{"port zero", func(c *Config) { c.URLs = []string{"ldaps://dc1:0"} }, []string{"urls", "65535"}},
+		{"not a URL", func(c *Config) { c.URLs = []string{"ldaps://dc1:x"} }, []string{"urls", "not a URL"}},
 		{"no ca_file", func(c *Config) { c.CAFile = "" }, []string{"ca_file", "empty"}},
 		{"missing ca_file", func(c *Config) { c.CAFile = "/nowhere/ca.pem" }, []string{"ca_file", "/nowhere/ca.pem"}},
 		{"no certificate", func(c *Config) { c.CAFile = noCA }, []string{"ca_file", noCA, "PEM"}},
@@ -91,25 +102,25 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-func TestAddress(t *testing.T) {
+func TestAddresses(t *testing.T) {
 	for url, want := range map[string]address{
-		"ldaps://dc1":        {"dc1", "dc1:636"},
-		"ldaps://dc1:1636":   {"dc1", "dc1:1636"},
-		"ldaps://[::1]":      {"::1", "[::1]:636"},
-		"ldaps://10.0.0.1:1": {"10.0.0.1", "10.0.0.1:1"},
+		"ldaps://dc1":        {"ldaps://dc1", "dc1", "dc1:636"},
+		"ldaps://dc1:1636":   {"ldaps://dc1:1636", "dc1", "dc1:1636"},
+		"ldaps://[::1]":      {"ldaps://[::1]", "::1", "[::1]:636"},
+		"ldaps://10.0.0.1:1": {"ldaps://10.0.0.1:1", "10.0.0.1", "10.0.0.1:1"},
 	} {
-		if got, err := (Config{URL: url}).address(); err != nil || got != want {
+		if got, err := (Config{URLs: []string{"ldaps://first", url}}).addresses(); err != nil || got[1] != want {
 			t.Errorf("%s is %v, %v, want %v", url, got, err, want)
 		}
 	}
-	if got, err := (Config{URL: "ldap://dc1", StartTLS: true}).address(); err != nil || got.hostport != "dc1:389" {
+	if got, err := (Config{URLs: []string{"ldap://dc1"}, StartTLS: true}).addresses(); err != nil || got[0].hostport != "dc1:389" {
 		t.Errorf("with StartTLS: %v, %v", got, err)
 	}
 }
 
 func TestConfigKeys(t *testing.T) {
 	dec := yaml.NewDecoder(bytes.NewReader([]byte(`
-url: ldaps://dc1
+urls: [ldaps://dc1, ldaps://dc2]
 start_tls: true
 ca_file: a
 bind_dn: b
@@ -125,7 +136,7 @@ search_timeout: 3s
 	if err := dec.Decode(&c); err != nil {
 		t.Fatal(err)
 	}
-	if c.URL != "ldaps://dc1" || !c.StartTLS || c.CAFile != "a" || c.BindDN != "b" || c.PasswordFile != "c" || c.Connections != 3 ||
+	if len(c.URLs) != 2 || c.URLs[0] != "ldaps://dc1" || !c.StartTLS || c.CAFile != "a" || c.BindDN != "b" || c.PasswordFile != "c" || c.Connections != 3 ||
 		!c.AllowWithoutHistoryCheck || c.DialTimeout != time.Second || c.BindTimeout != 2*time.Second || c.SearchTimeout != 3*time.Second {
 		t.Errorf("decoded %+v", c)
 	}

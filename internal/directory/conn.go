@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-ldap/ldap/v3"
 
+	"writeback/internal/obs"
 	"writeback/internal/reset"
 	"writeback/internal/secret"
 )
@@ -18,16 +19,19 @@ import (
 // A conn is one bound connection to a domain controller. It does one thing at
 // a time.
 type conn struct {
+	from   *controller
 	wire   *wire
 	ldap   *ldap.Conn
-	broken bool // something went wrong that may concern what follows
+	broken bool  // something went wrong that may concern what follows
+	fault  error // what the domain controller did to break it, if it did
 	used   time.Time
 
 	// What the rootDSE said.
-	dc    string // dnsHostName
-	base  string // defaultNamingContext
-	hints string // OID of the policy-hints control; empty if there is none
-	samba bool   // vendorName; Windows has none
+	dc       string // dnsHostName
+	base     string // defaultNamingContext
+	settings string // dsServiceName: the object that has the roles
+	hints    string // OID of the policy-hints control; empty if there is none
+	samba    bool   // vendorName; Windows has none
 
 	token [][]byte // SIDs with which it acts; nil until somebody needs them
 	self  [][]byte // SIDs of the account it is bound as; none if that is of another domain
@@ -41,8 +45,8 @@ type conn struct {
 //
 // The returned error is nil, an [*answer] if the domain controller refused, or
 // else says that there was no answer that could be understood.
-func (c *conn) do(ctx context.Context, timeout time.Duration, call func() error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer in %s", timeout))
+func (c *conn) do(caller context.Context, timeout time.Duration, call func() error) error {
+	ctx, cancel := context.WithTimeoutCause(caller, timeout, fmt.Errorf("no answer in %s", timeout))
 	defer cancel()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -66,7 +70,10 @@ func (c *conn) do(ctx context.Context, timeout time.Duration, call func() error)
 	c.broken = true
 	c.close() // before the caller concludes anything from what was sent
 	if dropped {
-		return context.Cause(ctx)
+		err = context.Cause(ctx)
+	}
+	if !errors.Is(caller.Err(), context.Canceled) { // that is nobody's fault
+		c.fault = err
 	}
 	return err
 }
@@ -81,30 +88,42 @@ func (c *conn) close() {
 // alive reports whether the connection may be used for another request.
 func (c *conn) alive() bool { return !c.broken && !c.ldap.IsClosing() }
 
-// open connects to the domain controller and verifies its certificate; nothing
-// is said before that.
-func (c *Client) open(ctx context.Context) (*conn, error) {
-	dialCtx, cancel := context.WithTimeoutCause(ctx, c.cfg.DialTimeout, fmt.Errorf("no connection in %s", c.cfg.DialTimeout))
+// open connects to a domain controller and verifies its certificate; nothing is
+// said before that.
+func (c *Client) open(ctx context.Context, d *controller) (_ *conn, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.DialTimeout, fmt.Errorf("no connection in %s", c.cfg.DialTimeout))
 	defer cancel()
-	w, err := dial(dialCtx, c.addr.hostport)
+	doing := "connecting"
+	defer func() {
+		switch {
+		case err != nil && ctx.Err() != nil:
+			err = fmt.Errorf("%s: %w", doing, context.Cause(ctx))
+		case err != nil:
+			err = fmt.Errorf("%s: %w", doing, err)
+		}
+	}()
+	w, err := dial(ctx, c.cfg.Resolver, d.addr.hostport)
 	if err != nil {
-		return nil, fmt.Errorf("connecting: %w", err)
+		return nil, err
 	}
+	doing = "starting TLS"
+	config := c.tls.Clone()
+	config.ServerName = d.addr.host
 	if c.cfg.StartTLS {
-		cn := &conn{wire: w, ldap: ldap.NewConn(w, false)}
+		cn := &conn{from: d, wire: w, ldap: ldap.NewConn(w, false)}
 		cn.ldap.Start()
-		if err := cn.do(dialCtx, c.cfg.DialTimeout, func() error { return cn.ldap.StartTLS(c.tls.Clone()) }); err != nil {
+		if err := cn.do(ctx, c.cfg.DialTimeout, func() error { return cn.ldap.StartTLS(config) }); err != nil {
 			cn.close()
-			return nil, fmt.Errorf("starting TLS: %w", err)
+			return nil, err
 		}
 		return cn, nil
 	}
-	t := tls.Client(w, c.tls.Clone())
-	if err := t.HandshakeContext(dialCtx); err != nil {
+	t := tls.Client(w, config)
+	if err := t.HandshakeContext(ctx); err != nil {
 		w.Close()
-		return nil, fmt.Errorf("starting TLS: %w", err)
+		return nil, err
 	}
-	cn := &conn{wire: w, ldap: ldap.NewConn(t, true)}
+	cn := &conn{from: d, wire: w, ldap: ldap.NewConn(t, true)}
 	cn.ldap.Start()
 	return cn, nil
 }
@@ -115,16 +134,21 @@ func (c *Client) bind(ctx context.Context, cn *conn, password secret.Value) erro
 		// The library wants a string. It, and what the library builds of
 		// it, cannot be wiped.
 		err := cn.do(ctx, c.cfg.BindTimeout, func() error { return cn.ldap.Bind(c.cfg.BindDN, string(b)) })
-		c.logText(err, b)
+		cn.logText(err, b)
 		return err
 	})
 }
+
+// partialSecrets is the capability of a domain controller that holds no
+// secrets and takes no writes (MS-ADTS 3.1.1.3.4.3).
+const partialSecrets = "1.2.840.113556.1.4.1920"
 
 // inspect reads the rootDSE and refuses a domain controller that must not be
 // used.
 func (c *Client) inspect(ctx context.Context, cn *conn) error {
 	before := time.Now()
-	entries, err := c.search(ctx, cn, object("", "currentTime", "defaultNamingContext", "dnsHostName", "supportedControl", "vendorName"))
+	entries, err := c.search(ctx, cn, object("", "currentTime", "defaultNamingContext", "dnsHostName",
+		"dsServiceName", "supportedCapabilities", "supportedControl", "vendorName"))
 	if err != nil {
 		return fmt.Errorf("reading the rootDSE: %w", err)
 	}
@@ -137,8 +161,14 @@ func (c *Client) inspect(ctx context.Context, cn *conn) error {
 	cn.samba = strings.Contains(root.GetEqualFoldAttributeValue("vendorName"), "Samba")
 	cn.dc = root.GetEqualFoldAttributeValue("dnsHostName")
 	cn.base = root.GetEqualFoldAttributeValue("defaultNamingContext")
+	cn.settings = root.GetEqualFoldAttributeValue("dsServiceName")
 	if cn.dc == "" || cn.base == "" {
 		return errors.New("reading the rootDSE: dnsHostName or defaultNamingContext is missing: not a domain controller")
+	}
+	readOnly := slices.Contains(root.GetEqualFoldAttributeValues("supportedCapabilities"), partialSecrets)
+	c.note(cn, readOnly)
+	if readOnly {
+		return fmt.Errorf("%s is a read-only domain controller", cn.dc)
 	}
 	if err := checkClock(root.GetEqualFoldAttributeValue("currentTime"), ours); err != nil {
 		return fmt.Errorf("%s: %w", cn.dc, err)
@@ -174,6 +204,14 @@ func checkClock(currentTime string, ours time.Time) error {
 	}
 	return fmt.Errorf("the domain controller's clock is %s %s this machine's, at most %s is allowed",
 		ahead.Abs(), way, reset.ClockSkew)
+}
+
+// logText logs what the domain controller said beside its codes, unless it
+// repeats one of the values that it was sent. No error has that text.
+func (c *conn) logText(err error, sent ...[]byte) {
+	if e, ok := errors.AsType[*answer](err); ok {
+		c.from.log.Debug().Str(obs.Result, e.code()).Str(obs.Text, printable(e.text, sent...)).Msg("directory refused")
+	}
 }
 
 // seconds rounds up to what LDAP's time limits count in.

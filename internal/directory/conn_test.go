@@ -29,7 +29,7 @@ func pair(t *testing.T) (*wire, *net.TCPConn) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	w, err := dial(t.Context(), l.Addr().String())
+	w, err := dial(t.Context(), nil, l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func TestIdle(t *testing.T) {
 	dir := fake.Directory()
 	var log bytes.Buffer
 	client, err := New(Config{
-		URL: dir.URL, CAFile: dir.CAFile, BindDN: dir.ServiceDN, PasswordFile: "password",
+		URLs: []string{dir.URL}, CAFile: dir.CAFile, BindDN: dir.ServiceDN, PasswordFile: "password",
 		ReadSecret: func(string) (secret.Value, error) { return secret.New([]byte(dir.ServicePassword)), nil },
 	}, zerolog.New(&log))
 	if err != nil {

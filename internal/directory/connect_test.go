@@ -117,7 +117,7 @@ func TestClock(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		b.log.onLine("directory not reachable", cancel)
+		b.log.onLine("domain controller is left alone", cancel)
 		_, err = b.client.Begin(ctx)
 		wantIs(t, err, reset.ErrDirectoryUnavailable)
 		if !strings.Contains(err.Error(), want) {
@@ -225,7 +225,7 @@ func TestBeginRetries(t *testing.T) {
 	if err := b.reset(t, newPassword); err != nil {
 		t.Error(err)
 	}
-	if n := strings.Count(b.log.String(), "directory not reachable"); n != 3 {
+	if n := strings.Count(b.log.String(), "domain controller is left alone"); n != 3 {
 		t.Errorf("%d attempts are logged, want 3:\n%s", n, b.log)
 	}
 }

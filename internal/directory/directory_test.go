@@ -28,7 +28,7 @@ func config(t testing.TB, dir testkit.Directory) directory.Config {
 		t.Fatal(err)
 	}
 	return directory.Config{
-		URL: dir.URL, CAFile: dir.CAFile, BindDN: dir.ServiceDN, PasswordFile: path,
+		URLs: []string{dir.URL}, CAFile: dir.CAFile, BindDN: dir.ServiceDN, PasswordFile: path,
 		ReadSecret: func(path string) (secret.Value, error) {
 			b, err := os.ReadFile(path)
 			return secret.New(b), err

@@ -25,7 +25,7 @@ type Finding struct {
 // is left out; what could not be looked at is a failure.
 func (c *Client) Examine(ctx context.Context, bases, groups []string) []Finding {
 	s, err := c.Begin(ctx)
-	reached := Finding{What: "domain controller " + c.addr.hostport + ": name, connection, certificate, sign-in, clock, policy hints", Err: err}
+	reached := Finding{What: "domain controller " + c.cfg.where() + ": name, connection, certificate, sign-in, clock, policy hints", Err: err}
 	if err != nil {
 		return []Finding{reached}
 	}

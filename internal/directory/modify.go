@@ -99,7 +99,7 @@ func (s *Session) modify(ctx context.Context, e reset.Entry, op operation, contr
 	fill(req)
 	s.conn.wire.sent.Store(false)
 	err := s.conn.do(ctx, reset.ModifyTimeout, func() error { return s.conn.ldap.Modify(req) })
-	s.client.logText(err, sent...)
+	s.conn.logText(err, sent...)
 	if err == nil {
 		return nil
 	}

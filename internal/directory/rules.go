@@ -73,6 +73,9 @@ var (
 	}
 )
 
+// roleOwner of the domain is the PDC emulator's settings (MS-ADTS 6.1.5.4).
+const roleOwner = "fSMORoleOwner"
+
 // Rules returns the domain's own rules as they were last read, which every new
 // connection and every [Session.Find] does if they are older than a minute.
 // They are unknown before the first connection, and where the service account
@@ -110,19 +113,22 @@ func (c *Client) rulesAt(ctx context.Context, cn *conn, pso string) (policy.Rule
 
 func (c *Client) readRules(ctx context.Context, cn *conn, dn string, at attributesOf) (policy.Rules, error) {
 	entries, err := c.search(ctx, cn, object(dn, at.minLength, at.complexity, at.history, at.minAge,
-		at.lockoutThreshold, at.lockoutWindow, at.lockoutDuration))
+		at.lockoutThreshold, at.lockoutWindow, at.lockoutDuration, roleOwner))
 	if a, ok := errors.AsType[*answer](err); ok && !a.later() {
 		err = nil // it does not show them
 	}
 	if err != nil {
 		return policy.Rules{}, err
 	}
+	if dn == cn.base && len(entries) == 1 {
+		c.setPDC(entries[0].GetEqualFoldAttributeValue(roleOwner))
+	}
 	rules, err := policy.Rules{}, errors.New("the service account may not read it")
 	if len(entries) == 1 {
 		rules, err = at.rules(entries[0])
 	}
 	if err != nil {
-		c.log.Warn().AnErr(obs.Cause, err).Str(obs.Policy, dn).Msg("rules for passwords are unknown")
+		cn.from.log.Warn().AnErr(obs.Cause, err).Str(obs.Policy, dn).Msg("rules for passwords are unknown")
 		return policy.Rules{}, nil
 	}
 	rules.Samba = cn.samba

@@ -56,7 +56,7 @@ func TestSamba(t *testing.T) {
 	}
 	t.Run("LDAPS", func(t *testing.T) { directorytest.Run(t, f) })
 	t.Run("StartTLS", func(t *testing.T) {
-		f.Config.URL = strings.TrimSuffix(strings.Replace(dir.URL, "ldaps://", "ldap://", 1), ":636")
+		f.Config.URLs = []string{strings.TrimSuffix(strings.Replace(dir.URL, "ldaps://", "ldap://", 1), ":636")}
 		f.Config.StartTLS = true
 		directorytest.Run(t, f)
 	})

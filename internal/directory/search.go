@@ -33,7 +33,7 @@ func (c *Client) search(ctx context.Context, cn *conn, q query, sent ...[]byte) 
 	req.EnforceSizeLimit = q.limit > 0
 	var res *ldap.SearchResult
 	err := cn.do(ctx, c.cfg.SearchTimeout, func() (err error) { res, err = cn.ldap.Search(req); return err })
-	c.logText(err, sent...)
+	cn.logText(err, sent...)
 	if res == nil {
 		return nil, err
 	}

@@ -20,14 +20,22 @@ import (
 type Session struct {
 	client *Client
 	conn   *conn
+	begun  time.Time
 	found  facts // of the account that Find found last
 }
 
-// End gives the connection back, or closes it if something went wrong with it.
-// It is safe twice.
+// End gives the connection back, or closes it if something went wrong with it;
+// if that was the domain controller's fault, it is left alone for a while. It is
+// safe twice.
 func (s *Session) End() {
 	if s.conn == nil {
 		return
+	}
+	switch {
+	case s.conn.fault != nil:
+		s.client.leave(s.conn.from, s.begun, s.conn.fault, true)
+	case s.conn.alive():
+		s.client.worked(s.conn.from)
 	}
 	s.client.giveBack(s.conn)
 	s.conn = nil
@@ -79,7 +87,13 @@ func (s *Session) Find(ctx context.Context, a reset.Account) (reset.Entry, error
 	if err != nil {
 		return reset.Entry{DN: entries[0].DN}, &reset.Error{Code: reset.DirectoryError, Err: fmt.Errorf("reading the account: %w", err)}
 	}
-	if found.rules, err = c.rulesAt(ctx, s.conn, entries[0].GetEqualFoldAttributeValue("msDS-ResultantPSO")); err != nil {
+	// Those of the domain always: they are announced, and come with who the
+	// PDC emulator is.
+	found.rules, err = c.rulesAt(ctx, s.conn, "")
+	if pso := entries[0].GetEqualFoldAttributeValue("msDS-ResultantPSO"); err == nil && pso != "" {
+		found.rules, err = c.rulesAt(ctx, s.conn, pso)
+	}
+	if err != nil {
 		return reset.Entry{}, unavailable("reading the rules for passwords", err)
 	}
 	s.found = found

@@ -28,8 +28,8 @@ type wire struct {
 
 // dial connects. Whatever happens to the connection later, closing it discards
 // what TCP has not delivered yet.
-func dial(ctx context.Context, hostport string) (*wire, error) {
-	d := net.Dialer{Control: setUserTimeout}
+func dial(ctx context.Context, resolver *net.Resolver, hostport string) (*wire, error) {
+	d := net.Dialer{Control: setUserTimeout, Resolver: resolver}
 	conn, err := d.DialContext(ctx, "tcp", hostport)
 	if err != nil {
 		return nil, err

@@ -25,6 +25,7 @@ const (
 	Field        = "field"         // of a request that was refused
 	HistoryCheck = "history_check" // whether the domain controller enforces history on resets
 	Operation    = "operation"     // reset, change, unlock, probe
+	PDC          = "pdc"           // whether a domain controller is the PDC emulator
 	Policy       = "policy"        // a fine-grained password policy, by its name in the directory
 	Reason       = "reason"        // from a closed list
 	Request      = "request"       // publisher-id

@@ -97,7 +97,7 @@ func measure(ctx context.Context, kind, bin string, resets int) (kept bool, err 
 		return false, err
 	}
 	b.direct, err = directory.New(directory.Config{
-		URL: l.Directory.URL, CAFile: l.Directory.CAFile, BindDN: l.Directory.ServiceDN,
+		URLs: []string{l.Directory.URL}, CAFile: l.Directory.CAFile, BindDN: l.Directory.ServiceDN,
 		PasswordFile: passwordFile, Connections: 16, ReadSecret: seal.ReadLine,
 	}, zerolog.Nop())
 	if err != nil {
