@@ -133,7 +133,8 @@ func (c *Client) lend(ctx context.Context, name string) (*conn, error) {
 		cn, err := c.try(ctx, d, others, c.take)
 		switch {
 		case err == nil && name != "" && !strings.EqualFold(cn.dc, name):
-			c.giveBack(cn) // now it is known which one it is
+			c.note(cn, false) // now it is known which one it is
+			c.giveBack(cn)
 		case err == nil:
 			return cn, nil
 		case over(ctx):

@@ -132,15 +132,6 @@ func TestRefusal(t *testing.T) {
 	}
 }
 
-// age makes the idle connections look idle for longer.
-func (c *Client) age(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, cn := range c.idle {
-		cn.used = cn.used.Add(-d)
-	}
-}
-
 func TestIdle(t *testing.T) {
 	fake, err := fakead.Start(fakead.Options{Dir: t.TempDir()})
 	if err != nil {
@@ -183,13 +174,13 @@ func TestIdle(t *testing.T) {
 
 	cut := fake.Inject(fakead.Search, fakead.Fault{Reply: fakead.Cut})
 	use(3, 3) // not tested: the fault still waits
-	client.age(idleLimit + time.Second)
+	client.Pass(idleLimit + time.Second)
 	use(1, 4) // tested, failed, all of them replaced
 	<-cut.Done()
 	if !strings.Contains(log.String(), "idle connection is unusable") {
 		t.Errorf("the log does not say it:\n%s", &log)
 	}
-	client.age(idleLimit + time.Second)
+	client.Pass(idleLimit + time.Second)
 	use(1, 4) // tested and good
 }
 

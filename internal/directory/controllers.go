@@ -62,6 +62,13 @@ func (c *Client) replace(addresses []address) {
 				backoff.WithMaxInterval(maxPause), backoff.WithMaxElapsedTime(0)),
 		})
 	}
+	c.idle = slices.DeleteFunc(c.idle, func(cn *conn) bool {
+		if slices.Contains(c.controllers, cn.from) {
+			return false
+		}
+		cn.close()
+		return true
+	})
 }
 
 // choose returns the domain controller to use now, or the one to use after

@@ -1,0 +1,448 @@
+package directory_test
+
+import (
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"writeback/internal/directory"
+	"writeback/internal/reset"
+	"writeback/internal/secret"
+	"writeback/internal/testkit/fakead"
+)
+
+const leftAlone = "domain controller is left alone"
+
+// several is a domain with more than one domain controller, dc1 being the PDC
+// emulator, and a client that is told of them in this order.
+type several struct {
+	*bench
+	dcs []*fakead.Server
+}
+
+func setupSeveral(t *testing.T, n int, change func(s *several, c *directory.Config)) *several {
+	t.Helper()
+	fake := startFake(t, fakead.Options{})
+	s := &several{&bench{fake: fake, dir: fake.Directory(), log: &syncBuffer{}}, []*fakead.Server{fake}}
+	for len(s.dcs) < n {
+		s.add(t, fakead.DCOptions{})
+	}
+	s.user = s.dir.Users[0]
+	cfg := config(t, s.dir)
+	cfg.URLs = s.urls()
+	if change != nil {
+		change(s, &cfg)
+	}
+	var err error
+	if s.client, err = directory.New(cfg, zerolog.New(s.log)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.client.Close)
+	return s
+}
+
+func (s *several) add(t *testing.T, opts fakead.DCOptions) *fakead.Server {
+	t.Helper()
+	dc, err := s.fake.AddDC(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dc.Close() })
+	s.dcs = append(s.dcs, dc)
+	return dc
+}
+
+func (s *several) urls() (urls []string) {
+	for _, dc := range s.dcs {
+		urls = append(urls, dc.Directory().URL)
+	}
+	return urls
+}
+
+// want has one reset done and checks on which domain controller.
+func (s *several) want(t *testing.T, dc string) {
+	t.Helper()
+	session, e := s.found(t)
+	defer session.End()
+	if err := session.SetPassword(t.Context(), e, secret.New([]byte(newPassword+time.Now().String()))); err != nil {
+		t.Error(err)
+	}
+	if e.Witness.DC != dc+".corp.example.com" {
+		t.Errorf("%s was used, want %s; the log:\n%s", e.Witness.DC, dc, s.log)
+	}
+}
+
+// logged returns a channel that is closed when a line with this text is logged.
+func (b *syncBuffer) logged(text string) <-chan struct{} {
+	done := make(chan struct{})
+	b.onLine(text, sync.OnceFunc(func() { close(done) }))
+	return done
+}
+
+func (s *several) wantLogged(t *testing.T, times int, text string) {
+	t.Helper()
+	if n := strings.Count(s.log.String(), text); n != times {
+		t.Errorf("%q is logged %d times, want %d:\n%s", text, n, times, s.log)
+	}
+}
+
+func await(t *testing.T, what string, done <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		t.Fatal("still waiting for: " + what)
+	}
+}
+
+func accepted(dc *fakead.Server) int {
+	_, n := dc.Connections()
+	return n
+}
+
+// Who the PDC emulator is shows on the first connection, but not which of the
+// others it is if they are known by address: each is asked once.
+func TestPDCPreferred(t *testing.T) {
+	t.Parallel()
+	s := setupSeveral(t, 4, nil)
+	s.dcs[2].MakePDC()
+	for _, dc := range []string{"dc1", "dc2", "dc3", "dc3", "dc3"} {
+		s.want(t, dc)
+	}
+	if n := accepted(s.dcs[3]); n != 0 {
+		t.Errorf("%d connections to a domain controller that nobody needs", n)
+	}
+}
+
+// A role that moves while there is always something to do is followed within a
+// minute, on the connections that there are.
+func TestPDCMoves(t *testing.T) {
+	t.Parallel()
+	s := setupSeveral(t, 2, nil)
+	s.want(t, "dc1")
+	s.dcs[1].MakePDC()
+	s.want(t, "dc1")
+	s.client.Pass(time.Minute)
+	s.want(t, "dc1") // this one sees it
+	s.want(t, "dc2")
+	s.fake.MakePDC()
+	s.client.Pass(time.Minute)
+	s.want(t, "dc2")
+	s.want(t, "dc1")
+	if accepted(s.dcs[0]) != 1 || accepted(s.dcs[1]) != 1 {
+		t.Errorf("%d and %d connections, want one each", accepted(s.dcs[0]), accepted(s.dcs[1]))
+	}
+}
+
+func TestLeftAlone(t *testing.T) {
+	t.Parallel()
+	s := setupSeveral(t, 2, nil)
+	s.want(t, "dc1")
+	s.client.Pass(time.Minute) // the connection is tested before it is used
+	s.fake.Close()
+	s.want(t, "dc2")
+	if err := s.client.Check(t.Context()); err != nil {
+		t.Errorf("one of two can be used: %v", err)
+	}
+	if err := s.fake.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	s.client.Pass(-time.Hour)
+	for range 3 {
+		s.want(t, "dc2")
+	}
+	if n := accepted(s.fake); n != 1 {
+		t.Errorf("%d connections to what is to be left alone, want the first only", n)
+	}
+	s.wantLogged(t, 1, leftAlone)
+
+	// The request that comes after the pause does not wait for it.
+	hold := s.fake.Inject(fakead.Bind, fakead.Fault{Hold: true})
+	back := s.log.logged("directory connected")
+	s.client.Pass(2 * time.Hour)
+	s.want(t, "dc2")
+	s.want(t, "dc2")
+	await(t, "an attempt beside requests", hold.Met())
+	hold.Release()
+	await(t, "dc1 to be back", back)
+	s.want(t, "dc1")
+	if n := accepted(s.fake); n > 3 {
+		t.Errorf("%d connections in all: it was tried more than once at a time", n)
+	}
+}
+
+// What goes wrong in a session counts as well: the next one is elsewhere.
+func TestLeftAloneAfterSession(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		op    fakead.Op
+		fault fakead.Fault
+		stay  bool
+	}{
+		"search cut":        {op: fakead.Search, fault: fakead.Fault{Reply: fakead.Cut}},
+		"search unanswered": {op: fakead.Search, fault: fakead.Fault{Reply: fakead.Silence}},
+		"modify cut":        {op: fakead.Modify, fault: fakead.Fault{Skip: true, Reply: fakead.Cut}},
+		"modify refused":    {op: fakead.Modify, fault: fakead.Refuse(53, "0000052D: "), stay: true},
+		"search referred":   {op: fakead.Search, fault: fakead.Refer("ldap://127.0.0.1:1/"), stay: true},
+		"modify referred":   {op: fakead.Modify, fault: fakead.Refer("ldap://127.0.0.1:1/"), stay: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := setupSeveral(t, 2, func(_ *several, c *directory.Config) { c.SearchTimeout = 300 * time.Millisecond })
+			s.want(t, "dc1")
+			session, e := s.found(t)
+			fault := s.fake.Inject(tt.op, tt.fault)
+			if tt.op == fakead.Search {
+				_, err := session.Find(t.Context(), account(t, reset.UPN, s.user.UPN))
+				if err == nil {
+					t.Error("found")
+				}
+			} else if session.SetPassword(t.Context(), e, secret.New([]byte(newPassword))) == nil {
+				t.Error("applied")
+			}
+			await(t, "the fault", fault.Done())
+			session.End()
+			if tt.stay {
+				s.want(t, "dc1")
+				s.wantLogged(t, 0, leftAlone)
+				return
+			}
+			s.want(t, "dc2")
+			s.wantLogged(t, 1, leftAlone)
+		})
+	}
+}
+
+// The cut of many connections at once is one failure.
+func TestLeftAloneOnce(t *testing.T) {
+	t.Parallel()
+	s := setupSeveral(t, 2, nil)
+	var sessions []*directory.Session
+	for range 4 {
+		session, _ := s.found(t)
+		sessions = append(sessions, session)
+	}
+	s.fake.Close()
+	for _, session := range sessions {
+		_, err := session.Find(t.Context(), account(t, reset.UPN, s.user.UPN))
+		wantIs(t, err, reset.ErrDirectoryUnavailable)
+	}
+	for _, session := range sessions {
+		session.End()
+	}
+	s.wantLogged(t, 1, leftAlone)
+}
+
+func TestReadOnly(t *testing.T) {
+	t.Parallel()
+	s := setupSeveral(t, 1, func(s *several, c *directory.Config) {
+		s.add(t, fakead.DCOptions{ReadOnly: true})
+		c.URLs = []string{s.dcs[1].Directory().URL, s.dcs[0].Directory().URL}
+	})
+	for range 3 {
+		s.want(t, "dc1")
+		s.client.Pass(time.Hour)
+	}
+	s.fake.Close()
+	_, err := s.client.Begin(within(t, 100*time.Millisecond))
+	wantIs(t, err, reset.ErrDirectoryUnavailable)
+	err = s.client.Check(t.Context())
+	wantIs(t, err, reset.ErrDirectoryUnavailable)
+	if !strings.Contains(err.Error(), "read-only") || !strings.Contains(err.Error(), "refused") {
+		t.Errorf("%v, want the reasons of both", err)
+	}
+	if n := accepted(s.dcs[1]); n != 1 {
+		t.Errorf("%d connections to the read-only one, want one", n)
+	}
+	if c := s.dcs[1].Counts(s.user.SAMAccountName); c.Modifies != 0 {
+		t.Errorf("%d modifies on the read-only one", c.Modifies)
+	}
+	s.wantLogged(t, 1, "domain controller is read-only; it is not used")
+
+	alone := setupSeveral(t, 1, func(s *several, c *directory.Config) {
+		c.URLs = []string{s.add(t, fakead.DCOptions{ReadOnly: true}).Directory().URL}
+	})
+	_, err = alone.client.Begin(within(t, 10*time.Second))
+	wantIs(t, err, reset.ErrDirectoryUnavailable)
+	if !strings.Contains(err.Error(), "read-only") {
+		t.Errorf("%v, want the reason", err)
+	}
+}
+
+func TestAllAway(t *testing.T) {
+	t.Parallel()
+	s := setupSeveral(t, 2, nil)
+	s.want(t, "dc1")
+	s.client.Pass(time.Minute)
+	for _, dc := range s.dcs {
+		dc.Close()
+	}
+	_, err := s.client.Begin(within(t, 100*time.Millisecond))
+	wantIs(t, err, reset.ErrDirectoryUnavailable)
+	check := s.client.Check(t.Context())
+	wantIs(t, check, reset.ErrDirectoryUnavailable)
+	for _, url := range s.urls() {
+		for _, err := range []error{err, check} {
+			if !strings.Contains(err.Error(), url+": connecting: ") {
+				t.Errorf("%v, want why %s cannot be used", err, url)
+			}
+		}
+	}
+	begun := make(chan error)
+	go func() {
+		session, err := s.client.Begin(within(t, 10*time.Second))
+		if err == nil {
+			session.End()
+		}
+		begun <- err
+	}()
+	if err := s.dcs[1].Restart(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-begun; err != nil {
+		t.Errorf("one of them is back: %v", err)
+	}
+	s.want(t, "dc2")
+}
+
+// hole accepts connections and never says anything.
+func hole(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { conn.Close() })
+		}
+	}()
+	t.Cleanup(func() {
+		l.Close()
+		<-done
+	})
+	return "ldaps://" + l.Addr().String()
+}
+
+func TestBlackHole(t *testing.T) {
+	t.Parallel()
+	s := setupSeveral(t, 1, func(s *several, c *directory.Config) { c.URLs = append([]string{hole(t)}, s.urls()...) })
+	begin := func() time.Duration {
+		start := time.Now()
+		session, err := s.client.Begin(within(t, 5*time.Second))
+		if err != nil {
+			t.Error(err)
+			return 0
+		}
+		session.End()
+		return time.Since(start)
+	}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			if took := begin(); took > 4*time.Second {
+				t.Errorf("it took %s", took)
+			}
+		})
+	}
+	all.Wait()
+	s.wantLogged(t, 1, leftAlone)
+	for range 8 {
+		s.client.Pass(2 * time.Minute) // now it is tried beside the request
+		if took := begin(); took > time.Second {
+			t.Errorf("after it was found out it still took %s", took)
+		}
+	}
+}
+
+func TestSilentBind(t *testing.T) {
+	t.Parallel()
+	s := setupSeveral(t, 2, nil)
+	s.fake.Inject(fakead.Bind, fakead.Fault{Reply: fakead.Silence})
+	s.want(t, "dc2")
+	s.wantLogged(t, 1, "no connection in 2s")
+}
+
+// A password that one has refused would be refused by the others too, and
+// every refusal counts towards the lockout of the service account.
+func TestRefusedOnce(t *testing.T) {
+	t.Parallel()
+	s := setupSeveral(t, 3, func(_ *several, c *directory.Config) {
+		c.ReadSecret = func(string) (secret.Value, error) { return secret.New([]byte("wrong")), nil }
+	})
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			_, err := s.client.Begin(within(t, 10*time.Second))
+			wantIs(t, err, reset.ErrDirectoryUnavailable)
+		})
+	}
+	all.Wait()
+	wantIs(t, s.client.Check(t.Context()), reset.ErrDirectoryUnavailable)
+	_, err := s.client.BeginAt(within(t, 10*time.Second), "dc3.corp.example.com")
+	wantIs(t, err, reset.ErrDirectoryUnavailable)
+	bad := 0
+	for _, dc := range s.dcs {
+		bad += dc.Counts("svc-writeback").BadBinds
+	}
+	if bad != 1 {
+		t.Errorf("the service account was refused %d times, want once", bad)
+	}
+	s.wantLogged(t, 0, leftAlone)
+}
+
+func TestBeginAt(t *testing.T) {
+	t.Parallel()
+	s := setupSeveral(t, 3, nil)
+	at := func(name string) error {
+		session, err := s.client.BeginAt(within(t, time.Second), name)
+		if err != nil {
+			return err
+		}
+		defer session.End()
+		e, err := session.Find(t.Context(), account(t, reset.UPN, s.user.UPN))
+		if err != nil {
+			return err
+		}
+		if !strings.EqualFold(e.Witness.DC, name) {
+			t.Errorf("asked for %s, got %s", name, e.Witness.DC)
+		}
+		return nil
+	}
+	// Nobody has been there before, and there again.
+	for _, name := range []string{"dc3.corp.example.com", "dc2.corp.example.com", "DC3.corp.example.com"} {
+		if err := at(name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, dc := range s.dcs {
+		if accepted(dc) != 1 {
+			t.Errorf("%d connections to %s, want 1", accepted(dc), dc.HostName())
+		}
+	}
+	for _, name := range []string{"dc4.corp.example.com", "dc3", ""} {
+		wantIs(t, at(name), reset.ErrDirectoryUnavailable)
+	}
+	s.dcs[2].Close()
+	wantIs(t, at("dc3.corp.example.com"), reset.ErrDirectoryUnavailable)
+	if err := at("dc2.corp.example.com"); err != nil {
+		t.Error(err)
+	}
+	if err := s.dcs[2].Restart(); err != nil {
+		t.Fatal(err)
+	}
+	s.client.Pass(time.Hour)
+	if err := at("dc3.corp.example.com"); err != nil {
+		t.Errorf("it is back: %v", err)
+	}
+}
