@@ -47,7 +47,8 @@ type Config struct {
 	// second reset within the minimum age, as it does from an administrator.
 	AllowWithoutHistoryCheck bool `yaml:"allow_without_history_check"`
 	// DialTimeout bounds connecting and the TLS handshake: 100 ms to 1 min,
-	// default 5 s.
+	// default 5 s. All of it and signing in get 2 s while there is another
+	// domain controller to try.
 	DialTimeout time.Duration `yaml:"dial_timeout"`
 	// BindTimeout bounds the bind: 100 ms to 1 min, default 5 s.
 	BindTimeout time.Duration `yaml:"bind_timeout"`

@@ -2,6 +2,7 @@ package directory
 
 import (
 	"bytes"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -139,5 +140,18 @@ search_timeout: 3s
 	if len(c.URLs) != 2 || c.URLs[0] != "ldaps://dc1" || !c.StartTLS || c.CAFile != "a" || c.BindDN != "b" || c.PasswordFile != "c" || c.Connections != 3 ||
 		!c.AllowWithoutHistoryCheck || c.DialTimeout != time.Second || c.BindTimeout != 2*time.Second || c.SearchTimeout != 3*time.Second {
 		t.Errorf("decoded %+v", c)
+	}
+}
+
+// The port in the records is that of plain LDAP.
+func TestRecorded(t *testing.T) {
+	srv := &net.SRV{Target: "dc1.corp.example.com.", Port: 1389}
+	for startTLS, want := range map[bool]address{
+		false: {"ldaps://dc1.corp.example.com:636", "dc1.corp.example.com", "dc1.corp.example.com:636"},
+		true:  {"ldap://dc1.corp.example.com:1389", "dc1.corp.example.com", "dc1.corp.example.com:1389"},
+	} {
+		if got := (&Client{cfg: Config{StartTLS: startTLS}}).recorded(srv); got != want {
+			t.Errorf("start_tls %t: %v, want %v", startTLS, got, want)
+		}
 	}
 }

@@ -4,9 +4,11 @@
 // unlocks it, or has it ask for another password, each with one modify. Those
 // are steps 6 and 7 of the life of a request.
 //
-// Everything goes over verified TLS as a delegated service account. A domain
-// controller that cannot enforce the password history on a reset, or whose
-// clock is not ours, is not used. What a domain controller answers becomes a
+// Everything goes over verified TLS as a delegated service account. Of several
+// domain controllers the PDC emulator is preferred, and one that fails is left
+// alone while another works. One that cannot enforce the password history on a
+// reset, whose clock is not ours, or that is read-only, is not used; referrals
+// are never followed. What a domain controller answers becomes a
 // code of package reset; its text is logged at debug level and goes nowhere
 // else. Why it refused a password is said by package policy, from the rules
 // that were read before: they explain, and never refuse anything themselves.

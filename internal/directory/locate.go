@@ -45,7 +45,7 @@ func (c *Client) locate(ctx context.Context) error {
 	}
 	c.replace(found)
 	if now := c.known(); !slices.Equal(now, known) {
-		c.log.Info().Strs(obs.Directory, now).Msg("domain controllers found")
+		c.log.Info().Str(obs.Directory, strings.Join(now, " ")).Msg("domain controllers found")
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ const (
 	Code         = "code"          // a reset.Code or reset.RefusalCode
 	Consumer     = "consumer"      // replica
 	DC           = "dc"            // domain controller, by its own name
-	Directory    = "directory"     // URL of the domain controller
+	Directory    = "directory"     // URL of the domain controller, or of several
 	Field        = "field"         // of a request that was refused
 	HistoryCheck = "history_check" // whether the domain controller enforces history on resets
 	Operation    = "operation"     // reset, change, unlock, probe
