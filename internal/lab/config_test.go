@@ -77,7 +77,7 @@ func validConfig(t *testing.T, dir, address string) error {
 		"tenant": "corp", "replica": "one", "operations_listen": "127.0.0.1:0", "broker": broker("consumer"),
 		"signing_key_file": "consumer.key", "policy_file": "policy.yaml", "publishers": []node{{"key": publisherKey}},
 		"directory": node{
-			"url": "ldaps://" + address, "ca_file": "ca.pem",
+			"urls": []string{"ldaps://" + address}, "ca_file": "ca.pem",
 			"bind_dn": "CN=svc,DC=corp,DC=example,DC=com", "password_file": "ad-password",
 		},
 	}
