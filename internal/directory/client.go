@@ -101,13 +101,12 @@ func (c *Client) begin(ctx context.Context, name string) (*Session, error) {
 	case <-ctx.Done():
 		return nil, unavailable("waiting for a connection", context.Cause(ctx))
 	}
-	begun := time.Now()
 	cn, err := c.lend(ctx, name)
 	if err != nil {
 		<-c.slots
 		return nil, err
 	}
-	return &Session{client: c, conn: cn, begun: begun}, nil
+	return &Session{client: c, conn: cn, begun: time.Now()}, nil
 }
 
 // lend returns a connection to the domain controller with this name, or to
