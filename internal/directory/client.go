@@ -136,10 +136,10 @@ func (c *Client) lend(ctx context.Context, name string) (*conn, error) {
 			c.giveBack(cn)
 		case err == nil:
 			return cn, nil
-		case over(ctx):
-			return nil, unavailable(doing, c.troubles(err))
 		case isOurs(err):
 			return nil, unavailable("using "+d.addr.url, err)
+		case over(ctx):
+			return nil, unavailable(doing, c.troubles(err))
 		}
 	}
 }

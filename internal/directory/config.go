@@ -24,9 +24,10 @@ type Config struct {
 	// for host. They are preferred in this order.
 	URLs []string `yaml:"urls"`
 	// Domain is the DNS name of a domain whose domain controllers are those
-	// that DNS names: _ldap._tcp.dc._msdcs.DOMAIN. Port 636 is used, or with
-	// StartTLS the port that DNS says. Whoever can forge DNS and has a
-	// certificate that CAFile vouches for, of any host, is then believed.
+	// that DNS names, the first 16 of _ldap._tcp.pdc._msdcs.DOMAIN and
+	// _ldap._tcp.dc._msdcs.DOMAIN. Port 636 is used, or with StartTLS the port
+	// that DNS says. Whoever can forge DNS and has a certificate that CAFile
+	// vouches for, of any host, is then believed.
 	Domain string `yaml:"domain"`
 	// StartTLS begins TLS on a plain connection, before anything else is said.
 	StartTLS bool `yaml:"start_tls"`

@@ -145,7 +145,7 @@ search_timeout: 3s
 
 // The port in the records is that of plain LDAP.
 func TestRecorded(t *testing.T) {
-	srv := &net.SRV{Target: "dc1.corp.example.com.", Port: 1389}
+	srv := &net.SRV{Target: "DC1.corp.example.com.", Port: 1389}
 	for startTLS, want := range map[bool]address{
 		false: {"ldaps://dc1.corp.example.com:636", "dc1.corp.example.com", "dc1.corp.example.com:636"},
 		true:  {"ldap://dc1.corp.example.com:1389", "dc1.corp.example.com", "dc1.corp.example.com:1389"},

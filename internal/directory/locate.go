@@ -83,8 +83,9 @@ func (c *Client) isTimeToLocate(mine bool) bool {
 	return true
 }
 
-// lookUp asks DNS for the domain's domain controllers (MS-ADTS 6.3.2.3), in the
-// order that DNS prefers.
+// lookUp asks DNS for the domain's domain controllers (MS-ADTS 6.3.2.3): the
+// PDC emulator, which may be beyond what is used of a long list, and then all
+// in the order that DNS prefers.
 func (c *Client) lookUp(ctx context.Context) ([]address, error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptLimit)
 	defer cancel()
@@ -93,10 +94,11 @@ func (c *Client) lookUp(ctx context.Context) ([]address, error) {
 		r = net.DefaultResolver
 	}
 	// The dot at its end keeps the search list of this machine out of it.
-	name := "_ldap._tcp.dc._msdcs." + c.cfg.Domain + "."
-	_, records, err := r.LookupSRV(ctx, "", "", name)
+	records := "_msdcs." + c.cfg.Domain + "."
+	_, pdc, _ := r.LookupSRV(ctx, "", "", "_ldap._tcp.pdc."+records) // can be missing
+	_, dcs, err := r.LookupSRV(ctx, "", "", "_ldap._tcp.dc."+records)
 	var found []address
-	for _, srv := range records { // those that are valid, beside an error about others
+	for _, srv := range slices.Concat(pdc, dcs) { // what is valid, beside an error about the rest
 		if a := c.recorded(srv); len(found) < maxControllers && !slices.Contains(found, a) {
 			found = append(found, a)
 		}
@@ -107,13 +109,13 @@ func (c *Client) lookUp(ctx context.Context) ([]address, error) {
 	case err != nil:
 		return nil, err
 	}
-	return nil, errors.New(name + " names none")
+	return nil, errors.New("_ldap._tcp.dc." + records + " names none")
 }
 
 // recorded returns the address that a record stands for. Its port is that of
 // plain LDAP, where StartTLS is spoken; that of LDAPS is in no record.
 func (c *Client) recorded(srv *net.SRV) address {
-	host := strings.TrimSuffix(srv.Target, ".")
+	host := strings.ToLower(strings.TrimSuffix(srv.Target, "."))
 	scheme, port := "ldaps", 636
 	if c.cfg.StartTLS {
 		scheme, port = "ldap", int(srv.Port)

@@ -20,6 +20,7 @@ import (
 type dnsServer struct {
 	mu      sync.Mutex
 	records []net.SRV
+	pdc     []net.SRV
 	broken  bool // it knows no name
 	asked   int  // for SRV records
 }
@@ -75,9 +76,13 @@ func (d *dnsServer) answer(query []byte) []byte {
 	var answers [][]byte
 	code := uint16(noError)
 	switch name := strings.Join(labels, "."); {
-	case kind == typeSRV && name == "_ldap._tcp.dc._msdcs.corp.example.com":
-		d.asked++
-		for _, r := range d.records {
+	case kind == typeSRV && (name == "_ldap._tcp.dc._msdcs.corp.example.com" || d.pdc != nil && name == "_ldap._tcp.pdc._msdcs.corp.example.com"):
+		records := d.pdc
+		if strings.HasPrefix(name, "_ldap._tcp.dc.") {
+			records = d.records
+			d.asked++
+		}
+		for _, r := range records {
 			data := binary.BigEndian.AppendUint16(nil, r.Priority)
 			data = binary.BigEndian.AppendUint16(data, r.Weight)
 			data = binary.BigEndian.AppendUint16(data, r.Port)
@@ -178,4 +183,20 @@ func TestDomain(t *testing.T) {
 	s.client.Pass(10 * time.Second)
 	s.want(t, "dc3")
 	s.wantLogged(t, 3, "domain controllers found")
+}
+
+// The PDC emulator is used from the start, be it in the list or not.
+func TestDomainPDC(t *testing.T) {
+	t.Parallel()
+	d := &dnsServer{}
+	s := setupSeveral(t, 2, func(_ *several, c *directory.Config) {
+		c.URLs, c.Domain, c.StartTLS, c.Resolver = nil, "corp.example.com", true, startDNS(t, d)
+	})
+	d.change(t, false, s.dcs[0])
+	d.pdc = d.records
+	d.change(t, false, s.dcs[1])
+	s.want(t, "dc1")
+	s.fake.Close()
+	s.client.Pass(time.Minute)
+	s.want(t, "dc2")
 }
