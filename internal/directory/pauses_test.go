@@ -66,7 +66,7 @@ func TestPauses(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		c.leave(d, time.Now(), errors.New("gone"), false)
-		if first, others, wait, _ := c.choose(""); others || wait > time.Second*3/2 || wait != max(0, first.retry.Sub(time.Now())) {
+		if first, others, wait, _ := c.choose(""); others || wait > time.Second*3/2 || wait != max(0, time.Until(first.retry)) {
 			t.Errorf("chose %s after %s, others to try: %t", first.addr.url, wait, others)
 		}
 	})
