@@ -84,7 +84,7 @@ func run(ctx context.Context, args []string, std cli.Streams) error {
 			}
 			return consumer.Delivery{Data: d.Data, Slot: d.Slot, Attempt: d.Attempt, Receipt: d}, nil
 		},
-		Directory: func(ctx context.Context, _ string) (consumer.Session, error) { return dir.Begin(ctx) },
+		Directory: lend(dir),
 		Policy:    rules,
 		Rules:     func() envelope.Rules { return announced(dir.Rules()) },
 		Workers:   cfg.Workers,
@@ -133,6 +133,16 @@ func run(ctx context.Context, args []string, std cli.Streams) error {
 		return nil
 	})
 	return parts.Wait()
+}
+
+// lend lends connections to the domain controller that is asked for, or to any.
+func lend(dir *directory.Client) func(context.Context, string) (consumer.Session, error) {
+	return func(ctx context.Context, dc string) (consumer.Session, error) {
+		if dc == "" {
+			return dir.Begin(ctx)
+		}
+		return dir.BeginAt(ctx, dc)
+	}
 }
 
 // announced is what the cloud is told of the domain's rules.
