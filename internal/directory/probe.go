@@ -17,8 +17,8 @@ import (
 const probing = "reading the rights on the account"
 
 // Probe says what a reset of an account would meet, as far as that shows
-// without one: the right that the service account lacks, or the minimum age.
-// nil promises nothing of the password, nor that the domain controller judges
+// without one: the right that the service account lacks, the minimum age, or of
+// a locked account [reset.AppliedPartly] if it could not be unlocked. nil promises nothing of the password, nor that the domain controller judges
 // as this program does. e must be what [Session.Find] found last. It takes one
 // search, and one more on a new connection; its errors are as those of Find,
 // and it changes nothing.
@@ -38,19 +38,19 @@ func (s *Session) Probe(ctx context.Context, e reset.Entry) error {
 	if err != nil {
 		return err
 	}
-	needed := []rights.Right{rights.ResetPassword}
-	if e.Locked {
-		needed = append(needed, rights.WriteLockoutTime) // a reset unlocks
-	}
-	for _, r := range needed {
-		if !list.Allows(token, r) {
-			return &reset.Error{Code: reset.NotPermitted, Details: reset.Details{Right: r.String()},
-				Err: errors.New("the account's access control list does not grant it")}
-		}
+	lacks := errors.New("the account's access control list does not grant it")
+	if !list.Allows(token, rights.ResetPassword) {
+		return &reset.Error{Code: reset.NotPermitted, Details: reset.Details{Right: rights.ResetPassword.String()}, Err: lacks}
 	}
 	attempt := policy.Attempt{Account: s.found.account, FullPolicy: s.conn.hints != "", At: time.Now()}
 	if earliest, ok := s.found.rules.TooRecent(attempt); ok {
 		return &reset.Error{Code: reset.PasswordTooRecent, Details: reset.Details{Earliest: earliest}}
+	}
+	if e.Locked && !list.Allows(token, rights.WriteLockoutTime) {
+		// A reset unlocks, once it has set the password.
+		return &reset.Error{Code: reset.AppliedPartly, Err: lacks, Details: reset.Details{
+			FollowUps: []reset.FollowUp{{What: "unlock", Right: rights.WriteLockoutTime.String()}},
+		}}
 	}
 	return nil
 }

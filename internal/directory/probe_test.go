@@ -2,6 +2,7 @@ package directory_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"writeback/internal/reset"
@@ -18,34 +19,35 @@ func TestProbe(t *testing.T) {
 		name   string
 		change func(b *bench) error
 		right  string // that a reset lacks
+		unlock string // the right that its follow-up lacks
 	}{
-		{"all rights", func(b *bench) error { return nil }, ""},
-		{"no Reset Password", func(b *bench) error { b.fake.TakeAway(fakead.ResetPassword); return nil }, "Reset Password"},
-		{"no Change Password", func(b *bench) error { b.fake.TakeAway(fakead.ChangePassword); return nil }, ""},
-		{"no Write lockoutTime", func(b *bench) error { b.fake.TakeAway(fakead.WriteLockoutTime); return nil }, ""},
-		{"no Write pwdLastSet", func(b *bench) error { b.fake.TakeAway(fakead.WritePwdLastSet); return nil }, ""},
-		{"no Unexpire Password", func(b *bench) error { b.fake.TakeAway(fakead.UnexpirePassword); return nil }, ""},
-		{"all taken and given back", func(b *bench) error { b.fake.TakeAway(all...); b.fake.GiveBack(all...); return nil }, ""},
-		{"protected", func(b *bench) error { return b.fake.Protect(b.user.SAMAccountName) }, "Reset Password"},
-		{"inherits nothing", func(b *bench) error { return b.fake.StopInheritance(b.user.DN) }, "Reset Password"},
+		{"all rights", func(b *bench) error { return nil }, "", ""},
+		{"no Reset Password", func(b *bench) error { b.fake.TakeAway(fakead.ResetPassword); return nil }, "Reset Password", ""},
+		{"no Change Password", func(b *bench) error { b.fake.TakeAway(fakead.ChangePassword); return nil }, "", ""},
+		{"no Write lockoutTime", func(b *bench) error { b.fake.TakeAway(fakead.WriteLockoutTime); return nil }, "", ""},
+		{"no Write pwdLastSet", func(b *bench) error { b.fake.TakeAway(fakead.WritePwdLastSet); return nil }, "", ""},
+		{"no Unexpire Password", func(b *bench) error { b.fake.TakeAway(fakead.UnexpirePassword); return nil }, "", ""},
+		{"all taken and given back", func(b *bench) error { b.fake.TakeAway(all...); b.fake.GiveBack(all...); return nil }, "", ""},
+		{"protected", func(b *bench) error { return b.fake.Protect(b.user.SAMAccountName) }, "Reset Password", ""},
+		{"inherits nothing", func(b *bench) error { return b.fake.StopInheritance(b.user.DN) }, "Reset Password", ""},
 		{"inherits nothing, granted itself", func(b *bench) error {
 			return errors.Join(b.fake.StopInheritance(b.user.DN), b.fake.Grant(b.user.DN, "Authenticated Users", fakead.ResetPassword))
-		}, ""},
-		{"denied", func(b *bench) error { return b.fake.Deny(b.user.DN, "Everyone", fakead.ResetPassword) }, "Reset Password"},
-		{"denied another right", func(b *bench) error { return b.fake.Deny(b.user.DN, "Everyone", fakead.WritePwdLastSet) }, ""},
+		}, "", ""},
+		{"denied", func(b *bench) error { return b.fake.Deny(b.user.DN, "Everyone", fakead.ResetPassword) }, "Reset Password", ""},
+		{"denied another right", func(b *bench) error { return b.fake.Deny(b.user.DN, "Everyone", fakead.WritePwdLastSet) }, "", ""},
 		{"granted to SELF", func(b *bench) error {
 			b.fake.TakeAway(fakead.ResetPassword)
 			return b.fake.Grant(b.user.DN, "SELF", fakead.ResetPassword)
-		}, "Reset Password"},
-		{"locked", func(b *bench) error { return b.fake.Lock(b.user.SAMAccountName) }, ""},
+		}, "Reset Password", ""},
+		{"locked", func(b *bench) error { return b.fake.Lock(b.user.SAMAccountName) }, "", ""},
 		{"locked, no Write lockoutTime", func(b *bench) error {
 			b.fake.TakeAway(fakead.WriteLockoutTime)
 			return b.fake.Lock(b.user.SAMAccountName)
-		}, "Write lockoutTime"},
+		}, "", "Write lockoutTime"},
 		{"locked, no right at all", func(b *bench) error {
 			b.fake.TakeAway(all...)
 			return b.fake.Lock(b.user.SAMAccountName)
-		}, "Reset Password"},
+		}, "Reset Password", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -56,19 +58,28 @@ func TestProbe(t *testing.T) {
 			}
 			s, e := b.found(t)
 			err := s.Probe(t.Context(), e)
-			if tt.right == "" && err != nil {
+			switch {
+			case tt.right != "":
+				if wantCode(t, err, reset.NotPermitted).Details.Right != tt.right {
+					t.Errorf("got %v, want it for want of %s", err, tt.right)
+				}
+			case tt.unlock != "":
+				want := []reset.FollowUp{{What: "unlock", Right: tt.unlock}}
+				if o := wantCode(t, err, reset.AppliedPartly); !slices.Equal(o.Details.FollowUps, want) {
+					t.Errorf("the follow-ups are %+v, want %+v", o.Details.FollowUps, want)
+				}
+			case err != nil:
 				t.Errorf("got %v", err)
-			}
-			if tt.right != "" && wantCode(t, err, reset.NotPermitted).Details.Right != tt.right {
-				t.Errorf("got %v, want it for want of %s", err, tt.right)
 			}
 			// What the probe said comes true.
 			err = s.SetPassword(t.Context(), e, secret.New([]byte(newPassword)))
-			if err == nil && e.Locked {
-				err = s.Unlock(t.Context(), e)
-			}
 			if o, _ := reset.OutcomeOf(err); o.Details.Right != tt.right {
 				t.Errorf("the reset itself got %v, want it for want of %q", err, tt.right)
+			}
+			if err == nil && e.Locked {
+				if o, _ := reset.OutcomeOf(s.Unlock(t.Context(), e)); o.Details.Right != tt.unlock {
+					t.Errorf("the unlock lacks %q, want %q", o.Details.Right, tt.unlock)
+				}
 			}
 		})
 	}
