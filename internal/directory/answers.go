@@ -118,8 +118,9 @@ var (
 		{ldap.LDAPResultConstraintViolation, "00000056", reset.WrongPassword}, // ERROR_INVALID_PASSWORD
 		{ldap.LDAPResultConstraintViolation, "00000775", reset.AccountLocked}, // ERROR_ACCOUNT_LOCKED_OUT
 		// ERROR_ACCESS_DENIED: "User cannot change password" takes the
-		// right away from the account itself.
+		// right away from the account itself. Samba's answer has no code.
 		{ldap.LDAPResultConstraintViolation, "00000005", reset.NotPermitted},
+		{ldap.LDAPResultConstraintViolation, "", reset.NotPermitted},
 	}}
 	unlocking = operation{"unlocking the account", "Write lockoutTime", nil}
 	expiring  = operation{"expiring the password", "Write pwdLastSet", nil}

@@ -47,6 +47,8 @@ func TestRefused(t *testing.T) {
 		{"wrong old password", changing, 19, "00000056: AtrErr: DSID-03190F80, #1:", reset.WrongPassword, ""},
 		{"a change while locked", changing, 19, "00000775: Password change not permitted, account locked out!", reset.AccountLocked, ""},
 		{"user cannot change password", changing, 19, "00000005: AtrErr: DSID-03191083", reset.NotPermitted, "Change Password"},
+		{"user cannot change password, Samba", changing, 19, "error in module acl: Constraint violation during LDB_MODIFY (19)", reset.NotPermitted, "Change Password"},
+		{"constraint without a code, which is a reset's", setting, 19, "error in module acl: Constraint violation during LDB_MODIFY (19)", reset.DirectoryError, "19"},
 		{"no right to change", changing, 50, "00000005: SecErr", reset.NotPermitted, "Change Password"},
 		{"constraint of another kind, change", changing, 19, "0000202F: AtrErr", reset.DirectoryError, "19 0000202F"},
 		{"busy, change", changing, 51, "", "", ""},

@@ -58,7 +58,32 @@ func startFake(t testing.TB, opts fakead.Options) *fakead.Server {
 }
 
 func TestFake(t *testing.T) {
+	directorytest.Run(t, fakeFixture(t, startFake(t, fakead.Options{})))
+}
+
+func TestFakeFilter(t *testing.T) {
+	t.Parallel()
 	fake := startFake(t, fakead.Options{})
+	fake.SetFilter(func(_, _, password string, _ bool) bool { return !strings.Contains(password, "zebra") })
+	directorytest.Filter(t, fakeFixture(t, fake), "Granite-zebra-42")
+}
+
+// withoutHints stands before a directory that then knows no policy hints.
+func withoutHints(t *testing.T, dir testkit.Directory) testkit.Directory {
+	return startFront(t, dir, &front{change: []string{
+		"1.2.840.113556.1.4.2239", "1.2.840.113556.1.9.2239", "1.2.840.113556.1.4.2066", "1.2.840.113556.1.9.2066",
+	}}).dir
+}
+
+func TestFakeWithoutHints(t *testing.T) {
+	t.Parallel()
+	fake := startFake(t, fakead.Options{})
+	f := fakeFixture(t, fake)
+	f.Config = config(t, withoutHints(t, fake.Directory()))
+	directorytest.WithoutHints(t, f)
+}
+
+func fakeFixture(t *testing.T, fake *fakead.Server) directorytest.Fixture {
 	dir := fake.Directory()
 	newUser := func(t testing.TB, s fakead.UserSpec) testkit.User {
 		s.SAMAccountName = "u-" + strings.ToLower(rand.Text()[:12])
@@ -68,7 +93,7 @@ func TestFake(t *testing.T) {
 		}
 		return u
 	}
-	directorytest.Run(t, directorytest.Fixture{
+	return directorytest.Fixture{
 		Config: config(t, dir),
 		Bind:   bind(dir),
 		Wrong:  wrong(dir),
@@ -80,8 +105,14 @@ func TestFake(t *testing.T) {
 			expires := s.Attributes["accountExpires"]
 			delete(s.Attributes, "accountExpires")
 			u := newUser(t, s)
-			if spec.Disabled {
-				if err := fake.Disable(u.SAMAccountName); err != nil {
+			for _, state := range []struct {
+				of  bool
+				set func(string) error
+			}{{spec.Disabled, fake.Disable}, {spec.Smartcard, fake.RequireSmartcard}, {spec.NotRequired, fake.NotRequire}} {
+				if !state.of {
+					continue
+				}
+				if err := state.set(u.SAMAccountName); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -121,7 +152,23 @@ func TestFake(t *testing.T) {
 			return u
 		},
 		Admin: config(t, asAdministrator(dir)),
-	})
+		Deny: func(t testing.TB, u testkit.User, right string) {
+			err := map[string]func() error{
+				"Change Password":   func() error { return fake.DenyChange(u.SAMAccountName) },
+				"Reset Password":    func() error { return fake.Deny(u.DN, "svc-writeback", fakead.ResetPassword) },
+				"Write lockoutTime": func() error { return fake.Deny(u.DN, "svc-writeback", fakead.WriteLockoutTime) },
+				"Write pwdLastSet":  func() error { return fake.Deny(u.DN, "svc-writeback", fakead.WritePwdLastSet) },
+			}[right]()
+			if err != nil {
+				t.Fatal(err)
+			}
+		},
+		Lock: func(t testing.TB, u testkit.User) {
+			if err := fake.Lock(u.SAMAccountName); err != nil {
+				t.Fatal(err)
+			}
+		},
+	}
 }
 
 // What signs in and is nobody is found, to be refused as what it is; what does

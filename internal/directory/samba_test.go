@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -25,14 +26,44 @@ func TestSamba(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stop()
-	f := directorytest.Fixture{
+	f := sambaFixture(t, dir)
+	t.Run("LDAPS", func(t *testing.T) { directorytest.Run(t, f) })
+	t.Run("StartTLS", func(t *testing.T) {
+		f := f
+		f.Config.URLs = []string{strings.TrimSuffix(strings.Replace(dir.URL, "ldaps://", "ldap://", 1), ":636")}
+		f.Config.StartTLS = true
+		directorytest.Run(t, f)
+	})
+	t.Run("WithoutHints", func(t *testing.T) {
+		f := f
+		f.Config = config(t, withoutHints(t, dir))
+		directorytest.WithoutHints(t, f)
+	})
+	t.Run("Metacharacters", func(t *testing.T) { metacharacters(t, dir, f) })
+	t.Run("NotFound", func(t *testing.T) { notFound(t, dir) })
+	t.Run("Nobodies", func(t *testing.T) { nobodies(t, dir) })
+	t.Run("NameRule", func(t *testing.T) { nameRule(t, dir) })
+	t.Run("Searches", func(t *testing.T) { searches(t, dir) })
+	t.Run("Examine", func(t *testing.T) { examine(t, dir) })
+}
+
+func sambaFixture(t *testing.T, dir testkit.Directory) directorytest.Fixture {
+	service := readUser(t, dir, dir.ServiceDN).SID
+	return directorytest.Fixture{
 		Config: config(t, dir), Bind: bind(dir), Wrong: wrong(dir),
 		NewUser: func(t testing.TB, spec directorytest.User) testkit.User {
 			s := samba.UserSpec{ConsistencyGUID: spec.ConsistencyGUID, Disabled: spec.Disabled, Attributes: spec.Attributes}
 			if spec.Outside {
 				s.ParentDN = "CN=Users," + dir.BaseDN
 			}
-			return newUser(t, dir, s)
+			u := newUser(t, dir, s)
+			if spec.Smartcard {
+				replace(t, dir, u.DN, "userAccountControl", "262656")
+			}
+			if spec.NotRequired {
+				replace(t, dir, u.DN, "userAccountControl", "544")
+			}
+			return u
 		},
 		NewComputer: func(t testing.TB) testkit.User {
 			name := "pc-" + strings.ToLower(rand.Text()[:10]) + "$"
@@ -53,18 +84,47 @@ func TestSamba(t *testing.T) {
 		},
 		Under: func(t testing.TB, p directorytest.Policy) testkit.User { return under(t, dir, p) },
 		Admin: config(t, asAdministrator(dir)),
+		Deny: func(t testing.TB, u testkit.User, right string) {
+			rights := map[string]samba.Right{
+				"Change Password": samba.ChangePassword, "Reset Password": samba.ResetPassword,
+				"Write lockoutTime": samba.WriteLockoutTime, "Write pwdLastSet": samba.WritePwdLastSet,
+			}
+			from := []string{service}
+			if right == "Change Password" { // so do the tools of Windows
+				from = []string{samba.Everyone, samba.Self}
+			}
+			if err := samba.Permit(t.Context(), dir, u.DN, rights[right], false, from...); err != nil {
+				t.Fatal(err)
+			}
+		},
+		Lock: func(t testing.TB, u testkit.User) {
+			replace(t, dir, u.DN, "lockoutTime", strconv.FormatInt((time.Now().Unix()+11_644_473_600)*10_000_000, 10))
+		},
 	}
-	t.Run("LDAPS", func(t *testing.T) { directorytest.Run(t, f) })
-	t.Run("StartTLS", func(t *testing.T) {
-		f.Config.URLs = []string{strings.TrimSuffix(strings.Replace(dir.URL, "ldaps://", "ldap://", 1), ":636")}
-		f.Config.StartTLS = true
-		directorytest.Run(t, f)
+}
+
+// replace sets an attribute as an administrator does.
+func replace(t testing.TB, dir testkit.Directory, dn, attribute, value string) {
+	t.Helper()
+	asAdmin(t, dir, func(conn *ldap.Conn) error {
+		m := ldap.NewModifyRequest(dn, nil)
+		m.Replace(attribute, []string{value})
+		return conn.Modify(m)
 	})
-	t.Run("Metacharacters", func(t *testing.T) { metacharacters(t, dir, f) })
-	t.Run("NotFound", func(t *testing.T) { notFound(t, dir) })
-	t.Run("NameRule", func(t *testing.T) { nameRule(t, dir) })
-	t.Run("Searches", func(t *testing.T) { searches(t, dir) })
-	t.Run("Examine", func(t *testing.T) { examine(t, dir) })
+}
+
+// A domain of its own: a filter is everybody's.
+func TestSambaFilter(t *testing.T) {
+	t.Parallel()
+	d, err := samba.Start(t.Context(), samba.Options{Log: t.Output()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if err := d.FilterPasswords(t.Context(), "zebra"); err != nil {
+		t.Fatal(err)
+	}
+	directorytest.Filter(t, sambaFixture(t, d.Directory), "Granite-zebra-42")
 }
 
 func newUser(t testing.TB, dir testkit.Directory, spec samba.UserSpec) testkit.User {
@@ -207,9 +267,24 @@ func notFound(t *testing.T, dir testkit.Directory) {
 			wantCode(t, err, reset.AccountNotFound)
 		}
 	}
-	e, err := s.Find(t.Context(), account(t, reset.SAMAccountName, "krbtgt"))
-	if err != nil || !e.Privileges.Critical || e.Privileges.RID != 502 || !e.Disabled {
-		t.Errorf("krbtgt is %+v, %v", e, err)
+}
+
+// nobodies: what signs in and is nobody is found, to be refused as what it is.
+// The account of a trust cannot be added over LDAP.
+func nobodies(t *testing.T, dir testkit.Directory) {
+	s := open(t, dir)
+	for class, more := range map[string]map[string][]string{
+		"computer":                        {"userAccountControl": {"4096"}},
+		"msDS-ManagedServiceAccount":      {"userAccountControl": {"4096"}},
+		"msDS-GroupManagedServiceAccount": {"userAccountControl": {"4096"}, "msDS-ManagedPasswordInterval": {"30"}},
+	} {
+		name := "n-" + strings.ToLower(rand.Text()[:10])
+		more["objectClass"], more["sAMAccountName"] = []string{class}, []string{name + "$"}
+		u := readUser(t, dir, add(t, dir, "CN="+name+",CN=Computers,"+dir.BaseDN, more))
+		e, err := s.Find(t.Context(), account(t, reset.ObjectGUID, u.ObjectGUID))
+		if err != nil || !e.Privileges.NotAUser {
+			t.Errorf("%s: %+v, %v", class, e.Privileges, err)
+		}
 	}
 }
 

@@ -41,6 +41,11 @@ type Fixture struct {
 	// Admin is a Config of somebody who may read such a policy. The service
 	// account may not.
 	Admin directory.Config
+	// Deny takes a right on a user from the service account, which calls it
+	// as the codes do. "Change Password" it takes from everybody.
+	Deny func(t testing.TB, u testkit.User, right string)
+	// Lock locks a user out.
+	Lock func(t testing.TB, u testkit.User)
 }
 
 // A User says what user a test needs.
@@ -48,6 +53,8 @@ type User struct {
 	ConsistencyGUID []byte // none by default
 	Outside         bool   // of what the service account may reset
 	Disabled        bool
+	Smartcard       bool                // signs in with a smartcard only
+	NotRequired     bool                // needs no password
 	Attributes      map[string][]string // anything else
 }
 
@@ -71,14 +78,9 @@ type suite struct {
 
 // Run runs the suite.
 func Run(t *testing.T, f Fixture) {
-	client, err := directory.New(f.Config, zerolog.New(zerolog.NewTestWriter(t)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	s := &suite{f, client}
+	s := start(t, f)
 	t.Run("Check", func(t *testing.T) {
-		if err := client.Check(t.Context()); err != nil {
+		if err := s.client.Check(t.Context()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -106,6 +108,23 @@ func Run(t *testing.T, f Fixture) {
 	t.Run("Lockout", s.lockout)
 	t.Run("Ask", s.ask)
 	t.Run("AskNearLockout", s.askNearLockout)
+	t.Run("Denied", s.denied)
+	t.Run("CannotChange", s.cannotChange)
+	t.Run("Smartcard", s.smartcard)
+	t.Run("Krbtgt", s.krbtgt)
+	t.Run("LookAlikes", s.lookAlikes)
+	t.Run("Complexity", s.complexity)
+}
+
+// start returns a suite with a client that is closed with the test.
+func start(t *testing.T, f Fixture) *suite {
+	t.Helper()
+	client, err := directory.New(f.Config, zerolog.New(zerolog.NewTestWriter(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return &suite{f, client}
 }
 
 func (s *suite) names(t *testing.T) {

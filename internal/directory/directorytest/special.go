@@ -1,0 +1,149 @@
+package directorytest
+
+import (
+	"strings"
+	"testing"
+
+	"writeback/internal/directory"
+	"writeback/internal/reset"
+)
+
+// cannotChange: "user cannot change password" is a denial of the right to
+// change, of which a reset takes no notice.
+func (s *suite) cannotChange(t *testing.T) {
+	u := s.NewUser(t, User{})
+	s.Deny(t, u, "Change Password")
+	wantRight(t, s.changeTo(t, u, u.Password, newPassword()), "Change Password")
+	s.opens(t, u, u.Password)
+	password := newPassword()
+	if err := s.set(t, u, password); err != nil {
+		t.Errorf("a reset: %v", err)
+	}
+	s.opens(t, u, password)
+}
+
+// smartcard: an account that signs in with a smartcard only shows it.
+func (s *suite) smartcard(t *testing.T) {
+	u := s.NewUser(t, User{Smartcard: true})
+	if e := s.find(t, reset.UPN, u.UPN); !e.SmartcardOnly || e.Privileges.NotAUser {
+		t.Errorf("it is %+v", e)
+	}
+}
+
+// denied: a right that is taken away on one account.
+func (s *suite) denied(t *testing.T) {
+	unlock := func(session *directory.Session, e reset.Entry) error { return session.Unlock(t.Context(), e) }
+	mustChange := func(session *directory.Session, e reset.Entry) error { return session.MustChange(t.Context(), e) }
+
+	u := s.NewUser(t, User{})
+	s.Deny(t, u, "Reset Password")
+	wantRight(t, s.set(t, u, newPassword()), "Reset Password")
+	wantRight(t, s.probe(t, u), "Reset Password")
+	if err := s.changeTo(t, u, u.Password, newPassword()); err != nil {
+		t.Errorf("a change: %v", err)
+	}
+
+	u = s.NewUser(t, User{})
+	s.Deny(t, u, "Write lockoutTime")
+	if err := s.probe(t, u); err != nil {
+		t.Errorf("probing an account that is not locked: %v", err)
+	}
+	s.Lock(t, u)
+	if e := s.find(t, reset.UPN, u.UPN); !e.Locked {
+		t.Fatal("the account is not locked")
+	}
+	o := wantCode(t, s.probe(t, u), reset.AppliedPartly)
+	if f := o.Details.FollowUps; len(f) != 1 || f[0] != (reset.FollowUp{What: "unlock", Right: "Write lockoutTime"}) {
+		t.Errorf("the follow-ups are %+v", f)
+	}
+	// What the probe said comes true.
+	if err := s.set(t, u, newPassword()); err != nil {
+		t.Errorf("the reset: %v", err)
+	}
+	wantRight(t, s.with(t, u, unlock), "Write lockoutTime")
+
+	u = s.NewUser(t, User{})
+	s.Deny(t, u, "Write pwdLastSet")
+	if err := s.set(t, u, newPassword()); err != nil {
+		t.Errorf("a reset: %v", err)
+	}
+	wantRight(t, s.with(t, u, mustChange), "Write pwdLastSet")
+}
+
+// krbtgt is found, to be refused as what it is.
+func (s *suite) krbtgt(t *testing.T) {
+	e := s.find(t, reset.SAMAccountName, "krbtgt")
+	if p := e.Privileges; !p.Critical || p.RID != 502 || !e.Disabled {
+		t.Errorf("it is %+v", e)
+	}
+}
+
+// lookAlikes: a name that looks like an account's is not the account's,
+// whether the directory finds it or not.
+func (s *suite) lookAlikes(t *testing.T) {
+	u := s.NewUser(t, User{})
+	for what, replace := range map[string]string{
+		"accent": "ú", "combining accent": "u\u0301", "full width": "ｕ", "Cyrillic": "и", "zero width": "u\u200b", "right to left": "\u202eu",
+	} {
+		for _, kind := range []reset.NameKind{reset.UPN, reset.SAMAccountName} {
+			session := s.begin(t)
+			_, err := session.Find(t.Context(), account(t, kind, strings.Replace(name(u, kind), "u", replace, 1)))
+			if err == nil {
+				t.Errorf("%s: found by %s", what, kind)
+			} else {
+				wantCode(t, err, reset.AccountNotFound)
+			}
+			session.End()
+		}
+	}
+}
+
+// Filter: refused is a password that the domain's filter refuses, and none of
+// its rules. The directory says no more than that it refused.
+func Filter(t *testing.T, f Fixture, refused string) {
+	s, u := start(t, f), f.NewUser(t, User{})
+	wantCandidates(t, s.set(t, u, refused), "history", "filter")
+	wantCandidates(t, s.changeTo(t, u, u.Password, refused), "history", "filter")
+	s.opens(t, u, u.Password)
+	password := newPassword()
+	if err := s.set(t, u, password); err != nil {
+		t.Errorf("another password: %v", err)
+	}
+	s.opens(t, u, password)
+}
+
+// WithoutHints: a directory that does not know the policy-hints control, where
+// the configuration permits that, checks what it always does and neither history
+// nor minimum age.
+func WithoutHints(t *testing.T, f Fixture) {
+	f.Config.AllowWithoutHistoryCheck = true
+	s, u := start(t, f), f.NewUser(t, User{})
+	for range 2 {
+		if err := s.set(t, u, u.Password); err != nil {
+			t.Errorf("a reset to the present password: %v", err)
+		}
+	}
+	wantCode(t, s.set(t, u, "Aa1-xy"), reset.PasswordTooShort)
+	wantCode(t, s.changeTo(t, u, u.Password, u.Password), reset.PasswordInHistory)
+	s.opens(t, u, u.Password)
+}
+
+// complexity: which characters count for a category, as both directories have
+// it. Where they differ, see their own tests.
+func (s *suite) complexity(t *testing.T) {
+	for password, ok := range map[string]bool{
+		"abcdEFGH": false, "abcd1234": false, "ABCD1234": false, "abcd----": false, "1234----": false,
+		"abcd 123": false, // a space is in no category
+		"abcdEF12": true, "abcdEF--": true, "abcd12--": true, "ABCD12`|": true,
+		"abcd12日本": true, "abcdEFßß": true,
+	} {
+		u := s.NewUser(t, User{})
+		err := s.set(t, u, password)
+		if ok && err != nil {
+			t.Errorf("%q: %v", password, err)
+		}
+		if !ok {
+			wantCode(t, err, reset.PasswordTooSimple)
+		}
+	}
+}
