@@ -98,6 +98,9 @@ func (r Right) entry(grant bool, sid string) []byte {
 	return append(binary.LittleEndian.AppendUint16([]byte{kind, 0}, uint16(4+len(body))), body...)
 }
 
+// SID returns a binary SID as text.
+func SID(b []byte) string { return sidText(b) }
+
 // guidBytes is the inverse of guidText.
 func guidBytes(text string) []byte {
 	b, _ := hex.DecodeString(strings.ReplaceAll(text, "-", ""))
