@@ -144,10 +144,14 @@ func ReadTrusted(path string) ([]byte, error) {
 	if mode := info.Mode().Perm(); mode&0o022 != 0 {
 		return nil, fmt.Errorf("%s: mode %04o lets others change it; use 0644 or stricter", path, mode)
 	}
-	if info.Size() > maxSize {
+	b, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > maxSize {
 		return nil, fmt.Errorf("%s: has more than %d bytes", path, maxSize)
 	}
-	return io.ReadAll(io.LimitReader(f, maxSize))
+	return b, nil
 }
 
 // resolve makes every path in v absolute.

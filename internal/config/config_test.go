@@ -1,9 +1,11 @@
 package config
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -181,5 +183,39 @@ func TestMissingFile(t *testing.T) {
 	}
 	if err := Load(t.TempDir(), &v); err == nil {
 		t.Error("a directory is read")
+	}
+}
+
+func TestReadTrusted(t *testing.T) {
+	full := strings.Repeat("x", maxSize)
+	tests := []struct {
+		name string
+		make func(path string) error
+		want string // in the error; none if empty
+	}{
+		{"a file", func(path string) error { return os.WriteFile(path, []byte("x"), 0o644) }, ""},
+		{"an empty one", func(path string) error { return os.WriteFile(path, nil, 0o600) }, ""},
+		{"of 1 MiB", func(path string) error { return os.WriteFile(path, []byte(full), 0o600) }, ""},
+		{"of more", func(path string) error { return os.WriteFile(path, []byte(full+"x"), 0o600) }, "1048576"},
+		{"the group may write it", func(path string) error { return errors.Join(os.WriteFile(path, nil, 0o600), os.Chmod(path, 0o620)) }, "0620"},
+		{"others may write it", func(path string) error { return errors.Join(os.WriteFile(path, nil, 0o600), os.Chmod(path, 0o602)) }, "0602"},
+		{"a folder", func(path string) error { return os.Mkdir(path, 0o700) }, "not a regular file"},
+		{"a pipe that nobody writes", func(path string) error { return syscall.Mkfifo(path, 0o600) }, "not a regular file"},
+		{"nothing", func(string) error { return nil }, "no such file"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "policy.yaml")
+			if err := tt.make(path); err != nil {
+				t.Fatal(err)
+			}
+			b, err := ReadTrusted(path)
+			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("%d bytes, %v; want %q in the error", len(b), err, tt.want)
+			}
+			if info, e := os.Stat(path); tt.want == "" && (e != nil || int64(len(b)) != info.Size()) {
+				t.Errorf("%d bytes were read", len(b))
+			}
+		})
 	}
 }

@@ -36,6 +36,7 @@ const settled = time.Second
 type Guard struct {
 	path   string // absolute
 	notify func(error)
+	load   func(path string) (*Policy, [32]byte, error)
 	counts counts
 
 	mu     sync.Mutex // guards what follows
@@ -53,7 +54,7 @@ func Open(path string, notify func(error)) (*Guard, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Guard{path: abs, notify: notify}
+	g := &Guard{path: abs, notify: notify, load: load}
 	info, err := os.Stat(abs)
 	if err != nil {
 		return nil, err
@@ -184,7 +185,7 @@ func (g *Guard) look(now time.Time) (news bool, err error) {
 	if fresh(info, now) {
 		return false, nil
 	}
-	p, hash, err := load(g.path)
+	p, hash, err := g.load(g.path)
 	if after, e := os.Stat(g.path); e == nil && !same(info, after) {
 		return false, nil // written while it was read: at the next look
 	}

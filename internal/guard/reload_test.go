@@ -174,6 +174,31 @@ func TestHalfWritten(t *testing.T) {
 	look(-settled, true, basic)
 }
 
+// What was read of a file that changed meanwhile may be half of each version: it
+// is not taken, and the next look reads the new one.
+func TestWrittenWhileRead(t *testing.T) {
+	w := open(t, basic)
+	other := strings.Replace(basic, "Staff", "Stuff", 1)
+	w.write(t, wider)
+	reads := 0
+	w.load = func(path string) (*Policy, [32]byte, error) {
+		p, hash, err := load(path)
+		if reads++; reads == 1 {
+			w.write(t, other)
+		}
+		return p, hash, err
+	}
+	for n, inForce := range []string{basic, other, other} {
+		news, err := w.look(time.Now())
+		if err != nil || news != (n == 1) || w.hash != sha256.Sum256([]byte(inForce)) {
+			t.Errorf("look %d: news %t, %v, hash %x; want %q in force", n+1, news, err, w.hash, inForce)
+		}
+	}
+	if reads != 2 {
+		t.Errorf("it was read %d times, want twice", reads)
+	}
+}
+
 // A policy is a regular file that only its owner writes. Nothing else is taken
 // for one, nor waited for.
 func TestUntrustedFile(t *testing.T) {
