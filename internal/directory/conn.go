@@ -33,7 +33,7 @@ type conn struct {
 	hints    string // OID of the policy-hints control; empty if there is none
 	samba    bool   // vendorName; Windows has none
 
-	token [][]byte // SIDs with which it acts; nil until somebody needs them
+	token [][]byte // SIDs with which it acts
 	self  [][]byte // SIDs of the account it is bound as; none if that is of another domain
 }
 

@@ -34,8 +34,8 @@ func TestOneSearchOneModifyOneBind(t *testing.T) {
 			t.Fatal(err)
 		}
 		// The first searches are the connection's: the rootDSE, the service
-		// account, the rules of the domain.
-		if binds, searches, modifies := f.count(bindTag), f.count(searchTag), f.count(modifyTag); binds != 1 || searches != 3+n || modifies != n {
+		// account, the rules of the domain, the groups.
+		if binds, searches, modifies := f.count(bindTag), f.count(searchTag), f.count(modifyTag); binds != 1 || searches != 4+n || modifies != n {
 			t.Errorf("after %d resets: %d binds, %d searches, %d modifies", n, binds, searches, modifies)
 		}
 	}

@@ -53,14 +53,20 @@ type facts struct {
 	guid    [16]byte
 	sid     []byte
 	account policy.Account
+	pso     string // DN of the fine-grained policy that applies; empty if none does
 	rules   policy.Rules
 }
 
 // entry reads what is needed of e. In an error only DN is set.
 //
 // An attribute that the service account may not read looks like one that is
-// not there. Those that every account has must be there; adminCount and
-// isCriticalSystemObject most do not have.
+// not there. Those that every account has must be there; these most have not:
+// without adminCount an administrator is still refused by the domain
+// controller, since AdminSDHolder's list gives the service account nothing,
+// and without isCriticalSystemObject a built-in account is by its RID. Without
+// servicePrincipalName a service's account passes unless deny_groups has it.
+// Without accountExpires, displayName and msDS-ResultantPSO nothing opens that
+// was closed: the account cannot sign in, and a refusal is explained by less.
 func (c *conn) entry(e *ldap.Entry, now time.Time) (reset.Entry, facts, error) {
 	r := reader{e: e}
 	entry := reset.Entry{DN: e.DN, Witness: reset.Witness{DC: c.dc}}
@@ -90,7 +96,8 @@ func (c *conn) entry(e *ldap.Entry, now time.Time) (reset.Entry, facts, error) {
 		PrimaryGroup:     uint32(r.number("primaryGroupID")),
 		NotAUser:         r.number("sAMAccountType") != normalUser || control&flagNormal == 0 || control&flagsNotAUser != 0,
 		ServicePrincipal: r.has("servicePrincipalName"),
-		Ourselves:        slices.ContainsFunc(c.self, func(s []byte) bool { return bytes.Equal(s, sid) }),
+		// Of a user the token has only its own SID, and those it had before.
+		Ourselves: slices.ContainsFunc(slices.Concat(c.self, c.token), func(s []byte) bool { return bytes.Equal(s, sid) }),
 	}
 	for _, class := range e.GetEqualFoldAttributeValues("objectClass") {
 		if slices.ContainsFunc(notUsers, func(n string) bool { return strings.EqualFold(n, class) }) {
@@ -100,7 +107,7 @@ func (c *conn) entry(e *ldap.Entry, now time.Time) (reset.Entry, facts, error) {
 	if r.err != nil {
 		return reset.Entry{DN: e.DN}, facts{}, r.err
 	}
-	return entry, facts{guid: entry.GUID, sid: sid, account: policy.Account{
+	return entry, facts{guid: entry.GUID, sid: sid, pso: r.text("msDS-ResultantPSO"), account: policy.Account{
 		SAM: r.text("sAMAccountName"), DisplayName: r.text("displayName"),
 		PwdLastSet: entry.Witness.PwdLastSet, NotRequired: control&flagNotRequired != 0,
 	}}, nil

@@ -43,7 +43,7 @@ func person(t *testing.T, change map[string][]string) *ldap.Entry {
 func TestEntry(t *testing.T) {
 	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	filetime := func(at time.Time) string { return strconv.FormatInt((at.Unix()+11_644_473_600)*10_000_000, 10) }
-	cn := &conn{dc: "dc1", self: [][]byte{[]byte(sid(t, "S-1-5-21-1-2-3-1200"))}}
+	cn := &conn{dc: "dc1", self: [][]byte{[]byte(sid(t, "S-1-5-21-1-2-3-1200"))}, token: [][]byte{[]byte(sid(t, "S-1-5-21-1-2-3-1201"))}}
 	type attrs = map[string][]string
 	tests := []struct {
 		name   string
@@ -68,6 +68,7 @@ func TestEntry(t *testing.T) {
 		{"primary group", attrs{"primaryGroupID": {"512"}}, func(e *reset.Entry) { e.Privileges.PrimaryGroup = 512 }},
 		{"service", attrs{"servicePrincipalName": {"http/x", "http/y"}}, func(e *reset.Entry) { e.Privileges.ServicePrincipal = true }},
 		{"ourselves", attrs{"objectSid": {sid(t, "S-1-5-21-1-2-3-1200")}}, func(e *reset.Entry) { e.Privileges.RID, e.Privileges.Ourselves = 1200, true }},
+		{"ourselves, by the token", attrs{"objectSid": {sid(t, "S-1-5-21-1-2-3-1201")}}, func(e *reset.Entry) { e.Privileges.RID, e.Privileges.Ourselves = 1201, true }},
 		{"computer", attrs{"sAMAccountType": {"805306369"}, "userAccountControl": {"4096"}}, func(e *reset.Entry) { e.Privileges.NotAUser = true }},
 		{"trust", attrs{"sAMAccountType": {"805306370"}, "userAccountControl": {"2048"}}, func(e *reset.Entry) { e.Privileges.NotAUser = true }},
 		{"a user made a computer", attrs{"userAccountControl": {"4608"}}, func(e *reset.Entry) { e.Privileges.NotAUser = true }},

@@ -24,8 +24,9 @@ import (
 // directory had no time for it, and else wraps [reset.ErrUnanswered]: the
 // modify may have been carried out, or may still be for a while.
 //
-// A refusal for the policy names the rule, if the rules and the account as
-// [Session.Find] read them prove it.
+// A refusal for the policy names the rule, if the account as [Session.Find] read
+// it and the rules, which are then read anew in what is left of the time, prove
+// it.
 func (s *Session) SetPassword(ctx context.Context, e reset.Entry, password secret.Value) error {
 	if err := checkPassword("password", password); err != nil {
 		return err
@@ -34,6 +35,7 @@ func (s *Session) SetPassword(ctx context.Context, e reset.Entry, password secre
 	if s.conn.hints != "" {
 		controls = append(controls, policyHintsControl{s.conn.hints})
 	}
+	begun := time.Now()
 	err := password.Reveal(func(plain []byte) error {
 		value := unicodePwd(plain)
 		defer clear(value)
@@ -43,7 +45,7 @@ func (s *Session) SetPassword(ctx context.Context, e reset.Entry, password secre
 			m.Replace("unicodePwd", []string{string(value)})
 		}, plain, value[2:len(value)-2])
 	})
-	return s.explain(err, e, policy.Attempt{Password: password, FullPolicy: s.conn.hints != ""})
+	return s.explain(ctx, begun, err, e, policy.Attempt{Password: password, FullPolicy: s.conn.hints != ""})
 }
 
 // Change replaces the password current by next with one modify, under the
@@ -56,6 +58,7 @@ func (s *Session) Change(ctx context.Context, e reset.Entry, current, next secre
 	if err := checkPassword("password", next); err != nil {
 		return err
 	}
+	begun := time.Now()
 	err := current.Reveal(func(before []byte) error {
 		return next.Reveal(func(after []byte) error {
 			from, to := unicodePwd(before), unicodePwd(after)
@@ -68,7 +71,7 @@ func (s *Session) Change(ctx context.Context, e reset.Entry, current, next secre
 			}, before, from[2:len(from)-2], after, to[2:len(to)-2])
 		})
 	})
-	return s.explain(err, e, policy.Attempt{Password: next, Current: current, FullPolicy: true})
+	return s.explain(ctx, begun, err, e, policy.Attempt{Password: next, Current: current, FullPolicy: true})
 }
 
 // Unlock ends a lockout with one modify, under the same terms as
@@ -113,15 +116,22 @@ func (s *Session) modify(ctx context.Context, e reset.Entry, op operation, contr
 }
 
 // explain returns err, or if the directory refused for the policy, an error
-// that says as much of the reason as is certain.
-func (s *Session) explain(err error, e reset.Entry, a policy.Attempt) error {
+// that says as much of the reason as is certain. By rules that were read before
+// they changed, that could be a false reason.
+func (s *Session) explain(ctx context.Context, begun time.Time, err error, e reset.Entry, a policy.Attempt) error {
 	refusal, ok := errors.AsType[*reset.Error](err)
 	if !ok || refusal.Code != reset.PasswordRefused {
 		return err
 	}
 	var rules policy.Rules
 	if s.found.guid == e.GUID {
-		rules, a.Account = s.found.rules, s.found.account
+		a.Account = s.found.account
+		ctx, cancel := context.WithDeadline(ctx, begun.Add(reset.ModifyTimeout))
+		defer cancel()
+		rules, err = s.client.rulesAnew(ctx, s.conn, s.found.pso)
+		if err != nil {
+			rules = policy.Rules{} // unknown
+		}
 	}
 	a.At = time.Now()
 	o := rules.Explain(a)

@@ -118,9 +118,24 @@ func TestExplained(t *testing.T) {
 	if err := b.reset(t, "x"); err != nil {
 		t.Errorf("accepted by the directory: %v", err)
 	}
+	// The rules are those of now, not of when the account was found.
+	s, e := b.found(t)
+	b.fake.SetPolicy(fakead.Policy{MinLength: 20})
+	o = wantCode(t, s.SetPassword(t.Context(), e, secret.New([]byte(newPassword))), reset.PasswordTooShort)
+	if o.Details.MinLength != 20 {
+		t.Errorf("the minimum is %d, want 20", o.Details.MinLength)
+	}
+	// Rules that cannot be read any more are unknown.
+	b.fake.Inject(fakead.Modify, fakead.Refuse(53, "0000052D: SvcErr"))
+	b.fake.Inject(fakead.Search, fakead.Fault{Reply: fakead.Cut})
+	o = wantCode(t, s.SetPassword(t.Context(), e, secret.New([]byte("x"))), reset.PasswordRefused)
+	if len(o.Details.Candidates) != 6 {
+		t.Errorf("candidates are %q, want all", o.Details.Candidates)
+	}
+	s.End()
 	// An entry that this session did not find is explained by nothing.
-	_, e := b.found(t)
-	s := begin(t, b)
+	_, e = b.found(t)
+	s = begin(t, b)
 	b.fake.Inject(fakead.Modify, fakead.Refuse(53, "0000052D: SvcErr: DSID-031A12D2"))
 	o = wantCode(t, s.SetPassword(t.Context(), e, secret.New([]byte("x"))), reset.PasswordRefused)
 	if len(o.Details.Candidates) != 6 {
@@ -199,6 +214,32 @@ func TestOurselves(t *testing.T) {
 			if err != nil || e.Privileges.Ourselves != want {
 				t.Errorf("bound as %s, %s is ourselves: %t, %v", name, sam, e.Privileges.Ourselves, err)
 			}
+		}
+	}
+}
+
+// A connection that cannot say whose it is could reset itself: it is not used.
+func TestNobody(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		change []string
+		ok     bool
+	}{
+		"no name":                {[]string{"objectSid", "objectSiX"}, true},
+		"no groups":              {[]string{"tokenGroups", "tokenGroupX"}, true},
+		"neither name nor group": {[]string{"objectSid", "objectSiX", "tokenGroups", "tokenGroupX"}, false},
+	} {
+		b := setup(t, &front{change: tt.change}, nil)
+		err := b.client.Check(within(t, 10*time.Second))
+		if (err == nil) != tt.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+		if tt.ok {
+			continue
+		}
+		wantIs(t, err, reset.ErrDirectoryUnavailable)
+		if _, outcome := reset.OutcomeOf(err); outcome {
+			t.Errorf("%s: %v is an outcome", name, err)
 		}
 	}
 }

@@ -17,11 +17,11 @@ import (
 const probing = "reading the rights on the account"
 
 // Probe says what a reset of an account would meet, as far as that shows
-// without one: the right that the service account lacks, the minimum age, or of
-// a locked account [reset.AppliedPartly] if it could not be unlocked. nil promises nothing of the password, nor that the domain controller judges
-// as this program does. e must be what [Session.Find] found last. It takes one
-// search, and one more on a new connection; its errors are as those of Find,
-// and it changes nothing.
+// without one: the right that the service account lacks, the minimum age, or
+// [reset.AppliedPartly] for a locked account that could not be unlocked. nil
+// promises nothing of the password, nor that the domain controller judges as
+// this program does. e must be what [Session.Find] found last. It takes one
+// search; its errors are as those of Find, and it changes nothing.
 //
 // The domain controller itself says which attributes may be written, but not
 // who may reset a password (allowedAttributesEffective), so that the access
@@ -58,7 +58,7 @@ func (s *Session) Probe(ctx context.Context, e reset.Entry) error {
 // token returns the SIDs with which the connection acts. They are those of the
 // bind, whatever becomes of the account's groups, and are read once.
 func (c *Client) token(ctx context.Context, cn *conn) ([][]byte, error) {
-	if cn.token != nil {
+	if len(cn.token) > 0 {
 		return cn.token, nil
 	}
 	// It comes only if asked for by name (MS-ADTS 3.1.1.3.2).

@@ -55,6 +55,13 @@ func (c *cache[T]) get(key string, read func() (T, error)) (T, error) {
 	return value, nil
 }
 
+// forget has the next get read.
+func (c *cache[T]) forget(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.kept, key)
+}
+
 // attributesOf names where the rules are written.
 type attributesOf struct {
 	minLength, complexity, history, minAge           string
@@ -92,10 +99,7 @@ func (c *Client) Rules() policy.Rules {
 // with nothing, or with an object without attributes. An error says that the
 // connection is lost.
 func (c *Client) rulesAt(ctx context.Context, cn *conn, pso string) (policy.Rules, error) {
-	dn, where := pso, inPolicy
-	if pso == "" {
-		dn, where = cn.base, inDomain
-	}
+	dn, where := cn.ruled(pso)
 	rules, err := c.rules.get(dn, func() (policy.Rules, error) {
 		rules, err := c.readRules(ctx, cn, dn, where)
 		if err == nil && pso == "" {
@@ -109,6 +113,21 @@ func (c *Client) rulesAt(ctx context.Context, cn *conn, pso string) (policy.Rule
 		return policy.Rules{}, nil
 	}
 	return rules, err
+}
+
+// rulesAnew is rulesAt for rules as they are now.
+func (c *Client) rulesAnew(ctx context.Context, cn *conn, pso string) (policy.Rules, error) {
+	dn, _ := cn.ruled(pso)
+	c.rules.forget(dn)
+	return c.rulesAt(ctx, cn, pso)
+}
+
+// ruled returns where the rules are written.
+func (c *conn) ruled(pso string) (dn string, at attributesOf) {
+	if pso == "" {
+		return c.base, inDomain
+	}
+	return pso, inPolicy
 }
 
 func (c *Client) readRules(ctx context.Context, cn *conn, dn string, at attributesOf) (policy.Rules, error) {

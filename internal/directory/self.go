@@ -7,10 +7,12 @@ import (
 	"strings"
 
 	"github.com/go-ldap/ldap/v3"
+
+	"writeback/internal/reset"
 )
 
-// learn reads, once a connection, which account it is bound as and what the
-// domain asks of passwords.
+// learn reads, once a connection, which account it is bound as, with what
+// groups, and what the domain asks of passwords.
 func (c *Client) learn(ctx context.Context, cn *conn) error {
 	entries, err := c.search(ctx, cn, selfQuery(c.cfg.BindDN, cn.base))
 	if a, ok := errors.AsType[*answer](err); ok && (a.result == ldap.LDAPResultNoSuchObject || a.result == ldap.LDAPResultReferral) {
@@ -20,10 +22,17 @@ func (c *Client) learn(ctx context.Context, cn *conn) error {
 		return fmt.Errorf("reading the service account: %w", err)
 	}
 	for _, e := range entries {
-		cn.self = append(cn.self, e.GetEqualFoldRawAttributeValue("objectSid"))
+		if sid := e.GetEqualFoldRawAttributeValue("objectSid"); len(sid) > 0 {
+			cn.self = append(cn.self, sid)
+		}
 	}
 	if _, err := c.rulesAt(ctx, cn, ""); err != nil {
 		return fmt.Errorf("reading the rules for passwords: %w", err)
+	}
+	// However it is called, the token has its SID. The error is no outcome of
+	// a request.
+	if _, err := c.token(ctx, cn); err != nil && (len(cn.self) == 0 || errors.Is(err, reset.ErrDirectoryUnavailable)) {
+		return fmt.Errorf("finding out which account the service account is: %v", err)
 	}
 	return nil
 }

@@ -90,8 +90,8 @@ func (s *Session) Find(ctx context.Context, a reset.Account) (reset.Entry, error
 	// Those of the domain always: they are announced, and come with who the
 	// PDC emulator is.
 	found.rules, err = c.rulesAt(ctx, s.conn, "")
-	if pso := entries[0].GetEqualFoldAttributeValue("msDS-ResultantPSO"); err == nil && pso != "" {
-		found.rules, err = c.rulesAt(ctx, s.conn, pso)
+	if err == nil && found.pso != "" {
+		found.rules, err = c.rulesAt(ctx, s.conn, found.pso)
 	}
 	if err != nil {
 		return reset.Entry{}, unavailable("reading the rules for passwords", err)
