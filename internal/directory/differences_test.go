@@ -44,8 +44,7 @@ func TestDifferences(t *testing.T) {
 			return d.set(t, d.NewUser(t, directorytest.User{}), "abcd12€€")
 		}},
 		{"what the answer to a change says where the user cannot change the password", "19 00000005", "19", func(t *testing.T, d domain) string {
-			u := d.NewUser(t, directorytest.User{})
-			d.Deny(t, u, "Change Password")
+			u := d.Without(t, "Change Password")
 			_, err := d.do(t, u, func(s *directory.Session, e reset.Entry) error {
 				return s.Change(t.Context(), e, secret.New([]byte(u.Password)), secret.New([]byte(newPassword)))
 			})

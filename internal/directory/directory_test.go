@@ -152,7 +152,8 @@ func fakeFixture(t *testing.T, fake *fakead.Server) directorytest.Fixture {
 			return u
 		},
 		Admin: config(t, asAdministrator(dir)),
-		Deny: func(t testing.TB, u testkit.User, right string) {
+		Without: func(t testing.TB, right string) testkit.User {
+			u := newUser(t, fakead.UserSpec{})
 			err := map[string]func() error{
 				"Change Password":   func() error { return fake.DenyChange(u.SAMAccountName) },
 				"Reset Password":    func() error { return fake.Deny(u.DN, "svc-writeback", fakead.ResetPassword) },
@@ -162,6 +163,7 @@ func fakeFixture(t *testing.T, fake *fakead.Server) directorytest.Fixture {
 			if err != nil {
 				t.Fatal(err)
 			}
+			return u
 		},
 		Lock: func(t testing.TB, u testkit.User) {
 			if err := fake.Lock(u.SAMAccountName); err != nil {

@@ -82,24 +82,37 @@ func sambaFixture(t *testing.T, dir testkit.Directory) directorytest.Fixture {
 			})
 			return directorytest.Group{DN: dn, SAMAccountName: name}
 		},
-		Under: func(t testing.TB, p directorytest.Policy) testkit.User { return under(t, dir, p) },
-		Admin: config(t, asAdministrator(dir)),
-		Deny: func(t testing.TB, u testkit.User, right string) {
-			rights := map[string]samba.Right{
-				"Change Password": samba.ChangePassword, "Reset Password": samba.ResetPassword,
-				"Write lockoutTime": samba.WriteLockoutTime, "Write pwdLastSet": samba.WritePwdLastSet,
-			}
-			from := []string{service}
-			if right == "Change Password" { // so do the tools of Windows
-				from = []string{samba.Everyone, samba.Self}
-			}
-			if err := samba.Permit(t.Context(), dir, u.DN, rights[right], false, from...); err != nil {
-				t.Fatal(err)
-			}
-		},
+		Under:   func(t testing.TB, p directorytest.Policy) testkit.User { return under(t, dir, p) },
+		Admin:   config(t, asAdministrator(dir)),
+		Without: func(t testing.TB, right string) testkit.User { return without(t, dir, service, right) },
 		Lock: func(t testing.TB, u testkit.User) {
 			replace(t, dir, u.DN, "lockoutTime", strconv.FormatInt((time.Now().Unix()+11_644_473_600)*10_000_000, 10))
 		},
+	}
+}
+
+// without adds a user on which the service account has every right but one. It
+// is outside of the delegated unit, of which others look at a sample.
+func without(t testing.TB, dir testkit.Directory, service, right string) testkit.User {
+	t.Helper()
+	u := newUser(t, dir, samba.UserSpec{ParentDN: "CN=Users," + dir.BaseDN})
+	for name, r := range map[string]samba.Right{
+		"Reset Password": samba.ResetPassword, "Write lockoutTime": samba.WriteLockoutTime, "Write pwdLastSet": samba.WritePwdLastSet,
+	} {
+		if name != right {
+			permit(t, dir, u.DN, r, true, service)
+		}
+	}
+	if right == "Change Password" { // as the tools of Windows do
+		permit(t, dir, u.DN, samba.ChangePassword, false, samba.Everyone, samba.Self)
+	}
+	return u
+}
+
+func permit(t testing.TB, dir testkit.Directory, dn string, right samba.Right, grant bool, sids ...string) {
+	t.Helper()
+	if err := samba.Permit(t.Context(), dir, dn, right, grant, sids...); err != nil {
+		t.Fatal(err)
 	}
 }
 

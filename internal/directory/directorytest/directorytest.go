@@ -41,9 +41,9 @@ type Fixture struct {
 	// Admin is a Config of somebody who may read such a policy. The service
 	// account may not.
 	Admin directory.Config
-	// Deny takes a right on a user from the service account, which calls it
-	// as the codes do. "Change Password" it takes from everybody.
-	Deny func(t testing.TB, u testkit.User, right string)
+	// Without adds a user on which the service account has every right but
+	// one, which is called as the codes do. Nobody has "Change Password".
+	Without func(t testing.TB, right string) testkit.User
 	// Lock locks a user out.
 	Lock func(t testing.TB, u testkit.User)
 }

@@ -11,8 +11,7 @@ import (
 // cannotChange: "user cannot change password" is a denial of the right to
 // change, of which a reset takes no notice.
 func (s *suite) cannotChange(t *testing.T) {
-	u := s.NewUser(t, User{})
-	s.Deny(t, u, "Change Password")
+	u := s.Without(t, "Change Password")
 	wantRight(t, s.changeTo(t, u, u.Password, newPassword()), "Change Password")
 	s.opens(t, u, u.Password)
 	password := newPassword()
@@ -35,16 +34,14 @@ func (s *suite) denied(t *testing.T) {
 	unlock := func(session *directory.Session, e reset.Entry) error { return session.Unlock(t.Context(), e) }
 	mustChange := func(session *directory.Session, e reset.Entry) error { return session.MustChange(t.Context(), e) }
 
-	u := s.NewUser(t, User{})
-	s.Deny(t, u, "Reset Password")
+	u := s.Without(t, "Reset Password")
 	wantRight(t, s.set(t, u, newPassword()), "Reset Password")
 	wantRight(t, s.probe(t, u), "Reset Password")
 	if err := s.changeTo(t, u, u.Password, newPassword()); err != nil {
 		t.Errorf("a change: %v", err)
 	}
 
-	u = s.NewUser(t, User{})
-	s.Deny(t, u, "Write lockoutTime")
+	u = s.Without(t, "Write lockoutTime")
 	if err := s.probe(t, u); err != nil {
 		t.Errorf("probing an account that is not locked: %v", err)
 	}
@@ -62,8 +59,7 @@ func (s *suite) denied(t *testing.T) {
 	}
 	wantRight(t, s.with(t, u, unlock), "Write lockoutTime")
 
-	u = s.NewUser(t, User{})
-	s.Deny(t, u, "Write pwdLastSet")
+	u = s.Without(t, "Write pwdLastSet")
 	if err := s.set(t, u, newPassword()); err != nil {
 		t.Errorf("a reset: %v", err)
 	}
