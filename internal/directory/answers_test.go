@@ -114,6 +114,14 @@ func FuzzAnswer(f *testing.F) {
 	f.Add(uint16(99), "\x00\xff\n")
 	f.Fuzz(func(t *testing.T, result uint16, text string) {
 		a := newAnswer(result, text)
+		for _, code := range []string{a.win32, a.data} {
+			if len(code) > 8 || hexDigits(code) != len(code) || !strings.Contains(strings.ToUpper(text), strings.ToUpper(code)) {
+				t.Errorf("%d %q: %q was read", result, text, code)
+			}
+		}
+		if a.data != "" && result != invalidCredentials {
+			t.Errorf("%d %q: no bind has data %q", result, text, a.data)
+		}
 		for _, err := range []error{
 			refused(setting, a), refused(changing, a), refused(unlocking, a), refused(expiring, a), unfound("finding", a),
 		} {

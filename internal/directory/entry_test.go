@@ -13,7 +13,7 @@ import (
 	"writeback/internal/reset"
 )
 
-func sid(t *testing.T, text string) string {
+func sid(t testing.TB, text string) string {
 	t.Helper()
 	a, err := reset.NewAccount(reset.SID, text)
 	if err != nil {
@@ -23,7 +23,7 @@ func sid(t *testing.T, text string) string {
 }
 
 // person returns the attributes of an ordinary user, changed.
-func person(t *testing.T, change map[string][]string) *ldap.Entry {
+func person(t testing.TB, change map[string][]string) *ldap.Entry {
 	attributes := map[string][]string{
 		"objectGUID": {"0123456789abcdef"}, "uSNChanged": {"4711"}, "pwdLastSet": {"134000000000000000"},
 		"userAccountControl": {"512"}, "msDS-User-Account-Control-Computed": {"0"}, "accountExpires": {"9223372036854775807"},

@@ -24,6 +24,7 @@ type front struct {
 	dir      testkit.Directory // as the directory's, but for URL and CAFile
 	certOpts []pki.Option
 	certHost string // what the certificate is for; 127.0.0.1
+	certDER  func([]byte) []byte
 	startTLS bool
 	change   []string // pairs: what the directory says, what the client reads
 
@@ -49,6 +50,9 @@ func startFront(t *testing.T, dir testkit.Directory, f *front) *front {
 		t.Fatal(err)
 	}
 	f.tls = &tls.Config{Certificates: []tls.Certificate{cert.TLS}}
+	if f.certDER != nil {
+		f.tls.Certificates[0].Certificate[0] = f.certDER(bytes.Clone(cert.TLS.Certificate[0]))
+	}
 	f.counts = make(map[ber.Tag]int)
 	f.backend, f.dir = dir, dir
 	f.dir.CAFile = ca.CAFile
