@@ -2,6 +2,7 @@ package directory_test
 
 import (
 	"crypto/rand"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -148,6 +149,26 @@ func fakeFixture(t *testing.T, fake *fakead.Server) directorytest.Fixture {
 			}
 			if err != nil {
 				t.Fatal(err)
+			}
+			return u
+		},
+		UnderThree: func(t testing.TB) testkit.User {
+			u := newUser(t, fakead.UserSpec{})
+			group, err := fake.NewGroup("g-"+strings.ToLower(rand.Text()[:12]), "", u.SAMAccountName)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for precedence, p := range map[int]struct {
+				to     string
+				length int
+			}{1: {group.SAMAccountName, 20}, 5: {u.SAMAccountName, 9}, 7: {u.SAMAccountName, 30}} {
+				_, err := fake.NewPolicy(fakead.PolicySpec{
+					Name: fmt.Sprintf("p%d-%s", precedence, u.SAMAccountName), Precedence: precedence,
+					AppliesTo: []string{p.to}, Policy: fakead.Policy{MinLength: p.length},
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
 			}
 			return u
 		},

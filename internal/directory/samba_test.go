@@ -82,7 +82,23 @@ func sambaFixture(t *testing.T, dir testkit.Directory) directorytest.Fixture {
 			})
 			return directorytest.Group{DN: dn, SAMAccountName: name}
 		},
-		Under:   func(t testing.TB, p directorytest.Policy) testkit.User { return under(t, dir, p) },
+		Under: func(t testing.TB, p directorytest.Policy) testkit.User { return under(t, dir, p) },
+		UnderThree: func(t testing.TB) testkit.User {
+			u := newUser(t, dir, samba.UserSpec{})
+			name := "g-" + strings.ToLower(rand.Text()[:10])
+			group := add(t, dir, "CN="+name+","+dir.StaffDN, map[string][]string{
+				"objectClass": {"group"}, "sAMAccountName": {name}, "groupType": {"-2147483646"}, "member": {u.DN}, // global
+			})
+			for precedence, p := range map[int]samba.PolicySpec{
+				1: {AppliesTo: []string{group}, MinLength: 20}, 5: {AppliesTo: []string{u.DN}, MinLength: 9}, 7: {AppliesTo: []string{u.DN}, MinLength: 30},
+			} {
+				p.Precedence = precedence
+				if err := samba.NewPolicy(t.Context(), dir, p); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return u
+		},
 		Admin:   config(t, asAdministrator(dir)),
 		Without: func(t testing.TB, right string) testkit.User { return without(t, dir, service, right) },
 		Lock: func(t testing.TB, u testkit.User) {

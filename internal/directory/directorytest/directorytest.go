@@ -38,6 +38,10 @@ type Fixture struct {
 	// Under adds a user to whom a policy of its own applies, and whose
 	// password was set just now.
 	Under func(t testing.TB, p Policy) testkit.User
+	// UnderThree adds a user to whom three policies apply: one of 20 characters
+	// with precedence 1 by a group, and by themselves one of 9 with
+	// precedence 5 and one of 30 with precedence 7.
+	UnderThree func(t testing.TB) testkit.User
 	// Admin is a Config of somebody who may read such a policy. The service
 	// account may not.
 	Admin directory.Config
@@ -113,6 +117,9 @@ func Run(t *testing.T, f Fixture) {
 	t.Run("Smartcard", s.smartcard)
 	t.Run("Krbtgt", s.krbtgt)
 	t.Run("LookAlikes", s.lookAlikes)
+	t.Run("Disabled", s.disabled)
+	t.Run("SignIn", s.signIn)
+	t.Run("Precedence", s.precedence)
 	t.Run("Complexity", s.complexity)
 }
 

@@ -1,11 +1,16 @@
 package directorytest
 
 import (
+	"errors"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"writeback/internal/directory"
 	"writeback/internal/reset"
+	"writeback/internal/secret"
+	"writeback/internal/testkit"
 )
 
 // cannotChange: "user cannot change password" is a denial of the right to
@@ -122,6 +127,59 @@ func WithoutHints(t *testing.T, f Fixture) {
 	wantCode(t, s.set(t, u, "Aa1-xy"), reset.PasswordTooShort)
 	wantCode(t, s.changeTo(t, u, u.Password, u.Password), reset.PasswordInHistory)
 	s.opens(t, u, u.Password)
+	young := f.Under(t, Policy{MinLength: 4, MinAge: time.Hour})
+	if err := s.set(t, young, newPassword()); err != nil {
+		t.Errorf("within the minimum age: %v", err)
+	}
+}
+
+// disabled: the directory itself sets the password of a disabled account. That
+// it is refused is ours.
+func (s *suite) disabled(t *testing.T) {
+	u := s.NewUser(t, User{Disabled: true})
+	if err := s.set(t, u, newPassword()); err != nil {
+		t.Error(err)
+	}
+}
+
+// signIn: why a service account cannot sign in is in the error, and its bind is
+// not tried again.
+func (s *suite) signIn(t *testing.T) {
+	ago := strconv.FormatInt((time.Now().Unix()-3600+11_644_473_600)*10_000_000, 10)
+	locked, mustChange := s.NewUser(t, User{}), s.NewUser(t, User{})
+	s.Lock(t, locked)
+	err := s.with(t, mustChange, func(session *directory.Session, e reset.Entry) error { return session.MustChange(t.Context(), e) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for data, u := range map[string]testkit.User{
+		"52e": {DN: mustChange.DN, Password: "not " + mustChange.Password},
+		"533": s.NewUser(t, User{Disabled: true}),
+		"701": s.NewUser(t, User{Attributes: map[string][]string{"accountExpires": {ago}}}),
+		"773": mustChange,
+		"775": locked,
+	} {
+		f := s.Fixture
+		f.Config.BindDN = u.DN
+		f.Config.ReadSecret = func(string) (secret.Value, error) { return secret.New([]byte(u.Password)), nil }
+		_, err := start(t, f).client.Begin(t.Context()) // which would try for ever
+		if !errors.Is(err, reset.ErrDirectoryUnavailable) || !strings.Contains(err.Error(), "49 80090308 data "+data) {
+			t.Errorf("%v, want data %s", err, data)
+		}
+	}
+}
+
+// precedence: of several policies the directory says which one applies: one that
+// is the account's own before those of its groups, then the lowest number.
+func (s *suite) precedence(t *testing.T) {
+	under := s.asAdmin(t)
+	u := s.UnderThree(t)
+	if o := wantCode(t, under.set(t, u, "Aa1-xyz8"), reset.PasswordTooShort); o.Details.MinLength != 9 {
+		t.Errorf("the minimum is %d, want 9", o.Details.MinLength)
+	}
+	if err := under.set(t, u, "Aa1-xyz89"); err != nil {
+		t.Error(err)
+	}
 }
 
 // complexity: which characters count for a category, as both directories have

@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"writeback/internal/directory"
 	"writeback/internal/reset"
 	"writeback/internal/secret"
@@ -111,12 +109,15 @@ func (s *suite) changeTo(t *testing.T, u testkit.User, current, next string) err
 // under returns a suite whose client reaches, and may read, a user's policy p.
 func (s *suite) under(t *testing.T, p Policy) (*suite, testkit.User) {
 	t.Helper()
-	client, err := directory.New(s.Admin, zerolog.New(zerolog.NewTestWriter(t)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(client.Close)
-	return &suite{s.Fixture, client}, s.Under(t, p)
+	return s.asAdmin(t), s.Under(t, p)
+}
+
+// asAdmin returns a suite whose client may read every policy.
+func (s *suite) asAdmin(t *testing.T) *suite {
+	t.Helper()
+	f := s.Fixture
+	f.Config = s.Admin
+	return start(t, f)
 }
 
 // name returns how u is called by names of one kind.
