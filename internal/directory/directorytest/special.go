@@ -81,24 +81,6 @@ func (s *suite) krbtgt(t *testing.T) {
 
 // lookAlikes: a name that looks like an account's is not the account's,
 // whether the directory finds it or not.
-func (s *suite) lookAlikes(t *testing.T) {
-	u := s.NewUser(t, User{})
-	for what, replace := range map[string]string{
-		"accent": "ú", "combining accent": "u\u0301", "full width": "ｕ", "Cyrillic": "и", "zero width": "u\u200b", "right to left": "\u202eu",
-	} {
-		for _, kind := range []reset.NameKind{reset.UPN, reset.SAMAccountName} {
-			session := s.begin(t)
-			_, err := session.Find(t.Context(), account(t, kind, strings.Replace(name(u, kind), "u", replace, 1)))
-			if err == nil {
-				t.Errorf("%s: found by %s", what, kind)
-			} else {
-				wantCode(t, err, reset.AccountNotFound)
-			}
-			session.End()
-		}
-	}
-}
-
 // Filter: refused is a password that the domain's filter refuses, and none of
 // its rules. The directory says no more than that it refused.
 func Filter(t *testing.T, f Fixture, refused string) {
