@@ -61,9 +61,15 @@ func TestDifferences(t *testing.T) {
 			u := d.NewUser(t, directorytest.User{})
 			return strconv.Itoa(d.count(t, "(sAMAccountName="+strings.Replace(u.SAMAccountName, "u", "ú", 1)+")"))
 		}},
-		{"whether a second account may have a UPN", "true", "false", func(t *testing.T, d domain) string {
+		{"a UPN that two accounts have, which Samba does not let happen", "account_ambiguous", "one account", func(t *testing.T, d domain) string {
 			u := d.NewUser(t, directorytest.User{})
-			return strconv.FormatBool(d.second(t, u.UPN) == nil)
+			if d.second(t, u.UPN) != nil {
+				return "one account"
+			}
+			s := open(t, d.dir)
+			_, err := s.Find(t.Context(), account(t, reset.UPN, u.UPN))
+			o, _ := reset.OutcomeOf(err)
+			return string(o.Code)
 		}},
 	}
 	domains := []domain{
