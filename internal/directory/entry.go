@@ -65,8 +65,9 @@ type facts struct {
 // controller, since AdminSDHolder's list gives the service account nothing,
 // and without isCriticalSystemObject a built-in account is by its RID. Without
 // servicePrincipalName a service's account passes unless deny_groups has it.
-// Without accountExpires, displayName and msDS-ResultantPSO nothing opens that
-// was closed: the account cannot sign in, and a refusal is explained by less.
+// The others open nothing: without accountExpires a password is set that does
+// not sign in, without displayName or msDS-ResultantPSO a refusal is explained
+// by less, or by the domain's rules.
 func (c *conn) entry(e *ldap.Entry, now time.Time) (reset.Entry, facts, error) {
 	r := reader{e: e}
 	entry := reset.Entry{DN: e.DN, Witness: reset.Witness{DC: c.dc}}
