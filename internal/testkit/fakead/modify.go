@@ -60,7 +60,7 @@ func (c change) only() (string, bool) {
 }
 
 // modify carries out a modify as a whole or not at all.
-func (c *session) modify(req modifyRequest) result {
+func (c *session) modify(req modifyRequest) (res result) {
 	if !c.s.delay() {
 		return result{code: ldap.LDAPResultUnavailable}
 	}
@@ -75,6 +75,7 @@ func (c *session) modify(req modifyRequest) result {
 	}
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
+	defer func() { c.s.keep(req, res) }()
 	d := c.s.domain
 	e, refused := d.find(req.dn)
 	if refused != nil {

@@ -24,6 +24,7 @@ type shared struct {
 	dcs      []*Server
 	pdc      *Server
 	noChange bool // nobody holds Change Password by default
+	writes   []Write
 
 	held    bool
 	pending map[string]write // by objectGUID
