@@ -68,6 +68,9 @@ var allowed = map[string][]string{
 	"internal/lab":                     {"queue", "testkit", "testkit/broker", "testkit/fakead", "testkit/samba"},
 	"internal/lab/bench":               {"lab", "directory", "queue", "reset", "seal", "secret", "testkit/samba"},
 	"internal/testkit/keys":            {"seal"},
+	"internal/chaos/clock":             {},
+	"internal/chaos/history":           {"audit", "envelope", "reset"},
+	"internal/chaos/proxy":             {"testkit/pki"},
 	"internal/testkit/memq":            {"reset"},
 	"internal/imports":                 {},
 }
@@ -81,6 +84,9 @@ var banned = []struct{ importer, dep, why string }{
 	{"cmd/consumer", module + "internal/publisher", "the on-premises side makes no requests"},
 	{"cmd/publisher", module + "internal/testkit", "what is for tests does not ship"},
 	{"cmd/consumer", module + "internal/testkit", "what is for tests does not ship"},
+	{"cmd/publisher", module + "internal/chaos", "what is for tests does not ship"},
+	{"cmd/consumer", module + "internal/chaos", "what is for tests does not ship"},
+	{"cmd/demo", module + "internal/chaos", "the demo breaks nothing"},
 }
 
 // sole says which library has one package of ours that uses it, and its tests'
