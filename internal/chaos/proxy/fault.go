@@ -14,8 +14,8 @@ const (
 	Forward  Action = iota // it is delivered
 	Drop                   // it never arrives; the connection stays open
 	Cut                    // it is lost, and both sides read a reset
-	CutAfter               // it arrives; its sender reads a reset, the other side an end
-	Tear                   // half of it arrives, and then as CutAfter
+	CutAfter               // it arrives, and its sender reads a reset; so does the other side when it says something
+	Tear                   // half of it arrives; its sender reads a reset, the other side an end
 	EndAfter               // it arrives, and nothing more that goes the same way: a half close
 )
 

@@ -111,7 +111,9 @@ func (l *link) pump(to, from net.Conn, way Direction) {
 			return
 		}
 		switch then {
-		case CutAfter, Tear:
+		case CutAfter:
+			return // the other side finds out when it answers
+		case Tear:
 			closeWrite(to) // in order, so that what was written arrives
 			return
 		case EndAfter:
