@@ -90,12 +90,17 @@ func (p *Proxy) find(m Message) *Injection {
 	return nil
 }
 
-// meet lets m meet its fault, waits as it says, and returns what is to be done.
+// meet lets m meet its fault and returns what is to be done with it.
 func (l *link) meet(m Message) Action {
+	do := l.suffer(l.p.find(m))
 	if l.p.opts.Seen != nil {
-		l.p.opts.Seen(m)
+		l.p.opts.Seen(m, do)
 	}
-	i := l.p.find(m)
+	return do
+}
+
+// suffer waits as the fault says.
+func (l *link) suffer(i *Injection) Action {
 	if i == nil {
 		return Forward
 	}

@@ -18,7 +18,7 @@ import (
 )
 
 // directory starts a domain controller and a proxy before it.
-func directory(t *testing.T, protocol Protocol, seen func(Message)) (*fakead.Server, *Proxy) {
+func directory(t *testing.T, protocol Protocol, seen func(Message, Action)) (*fakead.Server, *Proxy) {
 	t.Helper()
 	s, err := fakead.Start(fakead.Options{Dir: t.TempDir()})
 	if err != nil {
@@ -128,7 +128,7 @@ func TestLateModify(t *testing.T) {
 func TestLDAPMessages(t *testing.T) {
 	var mu sync.Mutex
 	var seen []Message
-	s, p := directory(t, LDAP, func(m Message) {
+	s, p := directory(t, LDAP, func(m Message, _ Action) {
 		mu.Lock()
 		defer mu.Unlock()
 		seen = append(seen, m)

@@ -34,9 +34,9 @@ type Options struct {
 	CAFile string // PEM; verifies the target's certificate
 	Dir    string // for the files of the proxy's certificate authority
 
-	// Seen, if it is not nil, is told of every message before anything is done
-	// with it, by one goroutine for each direction of each connection.
-	Seen func(Message)
+	// Seen, if it is not nil, is told of every message and what becomes of it,
+	// just before that, by one goroutine for each direction of each connection.
+	Seen func(Message, Action)
 }
 
 // A Direction is the way that a message goes.

@@ -354,16 +354,16 @@ func TestEnds(t *testing.T) {
 	}
 }
 
-// Everything is told of, in the order of each direction, before its fate.
+// Everything is told of, in the order of each direction, with its fate.
 func TestSeen(t *testing.T) {
 	s := listen(t)
 	var mu sync.Mutex
 	var lines []string
-	p := start(t, Options{Target: s.addr, Seen: func(m Message) {
+	p := start(t, Options{Target: s.addr, Seen: func(m Message, do Action) {
 		mu.Lock()
 		defer mu.Unlock()
-		lines = append(lines, strings.TrimSpace(strings.Join([]string{m.Verb, map[Direction]string{ToServer: ">", ToClient: "<"}[m.Direction]}, " ")))
-		if both(m) && (m.Number != 1 && m.Before != 3 || m.Size != 3 && m.Number == 1 || m.Conn != 1) {
+		lines = append(lines, fmt.Sprintf("%s%d,%d", m.Verb, m.Direction, do))
+		if both(m) && (m.Number == 2 && m.Before != 3 || m.Size != 3 && m.Number == 1 || m.Conn != 1) {
 			t.Errorf("message %+v", m)
 		}
 	}})
@@ -374,9 +374,15 @@ func TestSeen(t *testing.T) {
 	hear(t, end, "three")
 	say(t, end, "two")
 	hear(t, client, "two")
+	lost := p.Inject(Fault{Match: toServer, Hold: true, Do: Drop})
+	say(t, client, "four")
+	await(t, "the message", lost.Met())
+	p.Cut()
+	how(end)
+	p.Close()
 	mu.Lock()
 	defer mu.Unlock()
-	if got := strings.Join(lines, " "); got != "connect > > > <" {
-		t.Errorf("seen: %s", got)
+	if got, want := strings.Join(lines, " "), fmt.Sprintf("connect0,0 0,0 0,0 1,0 0,%d", Cut); got != want {
+		t.Errorf("seen: %s, want %s", got, want)
 	}
 }
