@@ -5,12 +5,14 @@
 package chaos
 
 import (
+	"encoding/hex"
 	"slices"
 	"sync"
 	"time"
 
 	"writeback/internal/chaos/history"
 	"writeback/internal/chaos/proxy"
+	"writeback/internal/reset"
 )
 
 // A Watch keeps the modifies that pass proxies on their way to domain
@@ -27,6 +29,13 @@ type Watch struct {
 // concurrent use.
 func NewWatch(account, password func(string) string) *Watch {
 	return &Watch{account: account, password: password}
+}
+
+// ModifyDN is the DN by which a consumer modifies the account with an objectGUID
+// in its text form.
+func ModifyDN(objectGUID string) string {
+	account := reset.Account{Kind: reset.ObjectGUID, Value: objectGUID}
+	return "<GUID=" + hex.EncodeToString(account.Binary()) + ">"
 }
 
 // Look returns what one proxy is to be started with, as [proxy.Options.Seen].

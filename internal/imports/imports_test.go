@@ -68,7 +68,7 @@ var allowed = map[string][]string{
 	"internal/lab":                     {"queue", "testkit", "testkit/broker", "testkit/fakead", "testkit/samba"},
 	"internal/lab/bench":               {"lab", "directory", "queue", "reset", "seal", "secret", "testkit/samba"},
 	"internal/testkit/keys":            {"seal"},
-	"internal/chaos":                   {"chaos/history", "chaos/proxy"},
+	"internal/chaos":                   {"audit", "chaos/history", "chaos/proxy", "envelope", "queue", "reset", "seal"},
 	"internal/chaos/clock":             {},
 	"internal/chaos/history":           {"audit", "envelope", "reset"},
 	"internal/chaos/proxy":             {"testkit/pki"},
