@@ -93,7 +93,7 @@ var banned = []struct{ importer, dep, why string }{
 // sole says which library has one package of ours that uses it, and its tests'
 // servers.
 var sole = map[string][]string{
-	"github.com/nats-io/nats.go": {"internal/queue"},
+	"github.com/nats-io/nats.go": {"internal/queue", "internal/testkit/broker"},
 	"github.com/go-ldap/ldap/v3": {"internal/directory", "internal/directory/directorytest", "internal/testkit/samba", "internal/testkit/fakead"},
 }
 

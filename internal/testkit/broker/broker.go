@@ -22,7 +22,7 @@ import (
 	"writeback/internal/testkit/pki"
 )
 
-// Files are the keys and certificates of one broker, which stay the same when
+// Files are the keys and certificates of one server, which stay the same when
 // it is restarted.
 type Files struct {
 	CAFile   string
@@ -30,6 +30,7 @@ type Files struct {
 	Port     int
 
 	dir    string
+	name   string // of the server and of its log
 	config string
 	env    []string
 }
@@ -40,6 +41,20 @@ var roles = []queue.Role{queue.Publisher, queue.Consumer, queue.Provisioner, que
 // NewFiles makes keys and certificates in dir, for a server on a free port of
 // 127.0.0.1 that is configured by the file at config.
 func NewFiles(dir, config string) (*Files, error) {
+	ports, err := freePorts(1)
+	if err != nil {
+		return nil, err
+	}
+	files, err := newFiles(dir, config, []string{"nats"}, ports)
+	if err != nil {
+		return nil, err
+	}
+	return files[0], nil
+}
+
+// newFiles makes files for servers with these names and ports, which have the
+// same users and the same certificate.
+func newFiles(dir, config string, names []string, ports []int) ([]*Files, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -51,28 +66,33 @@ func NewFiles(dir, config string) (*Files, error) {
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort()
-	if err != nil {
-		return nil, err
-	}
-	f := &Files{CAFile: ca.CAFile, StoreDir: filepath.Join(dir, "store"), Port: port, dir: dir, config: config}
-	// The server parses these values as configuration, so that paths are quoted.
-	f.env = []string{
-		"WRITEBACK_NATS_NAME=demo",
-		"WRITEBACK_NATS_HOST=127.0.0.1",
-		"WRITEBACK_NATS_PORT=" + strconv.Itoa(port),
-		"WRITEBACK_NATS_STORE=" + strconv.Quote(f.StoreDir),
-		"WRITEBACK_NATS_CERT=" + strconv.Quote(cert.CertFile),
-		"WRITEBACK_NATS_KEY=" + strconv.Quote(cert.KeyFile),
-	}
+	var users []string
 	for _, role := range roles {
-		public, _, err := queue.MakeNKey(f.NKeyFile(role))
+		public, _, err := queue.MakeNKey(keyFile(dir, role))
 		if err != nil {
 			return nil, err
 		}
-		f.env = append(f.env, nkeyVariables[role]+"="+public)
+		users = append(users, nkeyVariables[role]+"="+public)
 	}
-	return f, nil
+	var files []*Files
+	for i, name := range names {
+		store := filepath.Join(dir, "store")
+		if len(names) > 1 {
+			store += "-" + name
+		}
+		f := &Files{CAFile: ca.CAFile, StoreDir: store, Port: ports[i], dir: dir, name: name, config: config}
+		// The server parses these values as configuration, so that paths are quoted.
+		f.env = append([]string{
+			"WRITEBACK_NATS_NAME=" + name,
+			"WRITEBACK_NATS_HOST=127.0.0.1",
+			"WRITEBACK_NATS_PORT=" + strconv.Itoa(f.Port),
+			"WRITEBACK_NATS_STORE=" + strconv.Quote(f.StoreDir),
+			"WRITEBACK_NATS_CERT=" + strconv.Quote(cert.CertFile),
+			"WRITEBACK_NATS_KEY=" + strconv.Quote(cert.KeyFile),
+		}, users...)
+		files = append(files, f)
+	}
+	return files, nil
 }
 
 var nkeyVariables = map[queue.Role]string{
@@ -83,7 +103,9 @@ var nkeyVariables = map[queue.Role]string{
 }
 
 // NKeyFile is where a role's seed is.
-func (f *Files) NKeyFile(role queue.Role) string { return filepath.Join(f.dir, string(role)+".nk") }
+func (f *Files) NKeyFile(role queue.Role) string { return keyFile(f.dir, role) }
+
+func keyFile(dir string, role queue.Role) string { return filepath.Join(dir, string(role)+".nk") }
 
 // URL is what programs dial.
 func (f *Files) URL() string { return fmt.Sprintf("tls://127.0.0.1:%d", f.Port) }
@@ -123,7 +145,7 @@ func (f *Files) Start(ctx context.Context, binary string) (*Server, error) {
 	if _, err := os.Stat(binary); err != nil {
 		return nil, fmt.Errorf("nats-server is not built (run `make bin`): %w", err)
 	}
-	log, err := os.OpenFile(filepath.Join(f.dir, "nats.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(filepath.Join(f.dir, f.name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -185,11 +207,16 @@ func (s *Server) end(sig syscall.Signal) {
 	}
 }
 
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+// freePorts returns ports of 127.0.0.1 that nothing listens on.
+func freePorts(n int) ([]int, error) {
+	var ports []int
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close() // when all are found, so that none is found twice
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return ports, nil
 }
