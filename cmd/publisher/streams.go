@@ -61,7 +61,10 @@ func streams(ctx context.Context, args []string, std cli.Streams) error {
 	log := obs.NewLogger(std.Err, "publisher").Level(zerolog.ErrorLevel)
 	system := cfg.Broker
 	system.NKeyFile = cfg.SystemNKeyFile
-	if err := with(ctx, system, queue.System, log, (*queue.Conn).CheckDurable); err != nil {
+	err := with(ctx, system, queue.System, log, func(c *queue.Conn, ctx context.Context) error {
+		return c.CheckDurable(ctx, cfg.Replicas)
+	})
+	if err != nil {
 		return err
 	}
 	return with(ctx, cfg.Broker, queue.Provisioner, log, func(c *queue.Conn, ctx context.Context) error {

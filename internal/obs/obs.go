@@ -31,6 +31,7 @@ const (
 	Request      = "request"       // publisher-id
 	Result       = "result"        // LDAP result code and Win32 code
 	Route        = "route"         // of the API
+	Server       = "server"        // of the broker, by its own name
 	Skew         = "skew_ms"       // by which two clocks differ, in milliseconds
 	Source       = "source"        // the caller, as its token names it
 	Stack        = "stack"         // of a panic, without its value

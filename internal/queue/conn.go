@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,21 +26,25 @@ import (
 
 // Config says how to reach the broker.
 type Config struct {
-	URL      string `yaml:"url"`       // tls://host:port, TLS from the first byte; the port is 4222 if it is left out
+	URL      string `yaml:"url"`       // tls://host:port, TLS from the first byte; the port is 4222 if it is left out. Of a cluster all, with commas between
 	CAFile   string `yaml:"ca_file"`   // PEM; the broker's certificate is verified against it
 	NKeyFile string `yaml:"nkey_file"` // seed of our NATS user, as `init` makes it; never a signing key
 }
 
 // Validate checks the configuration without connecting.
 func (c Config) Validate() error {
-	u, err := url.Parse(c.URL)
+	for server := range strings.SplitSeq(c.URL, ",") {
+		u, err := url.Parse(strings.TrimSpace(server))
+		switch {
+		case err != nil || u.Host == "":
+			return errors.New("broker.url: must have the form tls://host:port; several have commas between them")
+		case u.Scheme != "tls":
+			return fmt.Errorf("broker.url: scheme %q is not possible; the broker is reached over tls:// only", u.Scheme)
+		case u.User != nil:
+			return errors.New("broker.url: must not hold credentials; they are in nkey_file")
+		}
+	}
 	switch {
-	case err != nil || u.Host == "":
-		return errors.New("broker.url: must have the form tls://host:port")
-	case u.Scheme != "tls":
-		return fmt.Errorf("broker.url: scheme %q is not possible; the broker is reached over tls:// only", u.Scheme)
-	case u.User != nil:
-		return errors.New("broker.url: must not hold credentials; they are in nkey_file")
 	case c.CAFile == "":
 		return errors.New("broker.ca_file: is missing")
 	case c.NKeyFile == "":
@@ -67,16 +72,18 @@ type Conn struct {
 	log zerolog.Logger
 
 	mu      sync.Mutex
+	lost    time.Time     // when the connection was lost; zero while it is up
 	dialErr error         // of the last dial
 	renewed chan struct{} // closed at the next reconnect
 }
 
-// Timings of a connection: pings are more frequent than firewalls forget idle
-// ones, and a reconnect is never far away.
+// Timings of a connection. A server that hangs is left after two pings without an
+// answer, for another one where there is one; a reconnect is never far away.
 const (
-	pingInterval   = 20 * time.Second
+	pingInterval   = 2 * time.Second
 	reconnectWait  = 250 * time.Millisecond
 	connectTimeout = 5 * time.Second
+	awayAfter      = time.Second
 )
 
 // Connect returns a connection for role. It returns an error only for what
@@ -97,7 +104,7 @@ func Connect(cfg Config, role Role, log zerolog.Logger) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("broker.nkey_file: %w", err)
 	}
-	c := &Conn{log: log, renewed: make(chan struct{})}
+	c := &Conn{log: log, lost: time.Now(), renewed: make(chan struct{})}
 	c.nc, err = nats.Connect(cfg.URL,
 		nats.Name("writeback "+string(role)),
 		nats.Nkey(public, key.Sign),
@@ -119,9 +126,13 @@ func Connect(cfg Config, role Role, log zerolog.Logger) (*Conn, error) {
 		// stored after its sender has given it up.
 		nats.ReconnectBufSize(-1),
 		nats.ErrorHandler(c.onError),
-		nats.ConnectHandler(func(*nats.Conn) { c.log.Info().Msg("broker connected") }),
+		nats.ConnectHandler(func(nc *nats.Conn) {
+			c.log.Info().Str(obs.Server, nc.ConnectedServerName()).Msg("broker connected")
+			c.setLost(time.Time{})
+		}),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			c.log.Warn().AnErr(obs.Cause, err).Msg("broker disconnected")
+			c.setLost(time.Now())
 		}),
 		nats.ReconnectHandler(c.onReconnect),
 	)
@@ -180,10 +191,26 @@ func (c *Conn) onError(_ *nats.Conn, _ *nats.Subscription, err error) {
 	c.log.Error().AnErr(obs.Cause, err).Msg("broker error")
 }
 
-func (c *Conn) onReconnect(*nats.Conn) {
-	c.log.Info().Msg("broker connected again")
+// setLost notes when the connection was lost; zero is that it is up.
+func (c *Conn) setLost(at time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.lost = at
+}
+
+// away reports whether there has been no connection for a while, so that there
+// may be none for longer. Finding another server of a cluster takes less.
+func (c *Conn) away() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.lost.IsZero() && time.Since(c.lost) > awayAfter
+}
+
+func (c *Conn) onReconnect(nc *nats.Conn) {
+	c.log.Info().Str(obs.Server, nc.ConnectedServerName()).Msg("broker connected again")
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lost = time.Time{}
 	close(c.renewed)
 	c.renewed = make(chan struct{})
 }

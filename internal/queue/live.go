@@ -38,10 +38,14 @@ func (t *Tenant) Live(publisher string, f func(reset.ID, reset.Stored)) error {
 	return nil
 }
 
-// Announce says that a consumer is alive, for [reset.Presence]. It does not
-// wait for the broker to have stored it.
+// Announce says that a consumer is alive, for [reset.Presence]. It tries once, and
+// returns an error unless the broker has stored it: a connection can be up to a
+// cluster that has no leader.
 func (t *Tenant) Announce(replica string, announcement []byte) error {
-	return t.c.nc.Publish(t.prefix+presence+replica, announcement)
+	msg := nats.NewMsg(t.prefix + presence + replica)
+	msg.Data = announcement
+	_, err := t.publishOnce(context.Background(), msg)
+	return err
 }
 
 // Announcements calls f with the newest announcement of every consumer, and
@@ -79,8 +83,13 @@ type Delivery struct {
 // once, so there is no gap.
 const pull = 30 * time.Second
 
-// pullPause is the longest pause after a pull that failed.
-const pullPause = 5 * time.Second
+// pullPause is the longest pause after a pull that failed, and pullAlive how often
+// the broker says that it still has one: two that do not come, and the next is
+// made. The server that had it may be gone and another have taken over.
+const (
+	pullPause = time.Second
+	pullAlive = 2 * time.Second
+)
 
 // Take waits for a request, until ctx ends. Every call keeps exactly one pull
 // request at the broker, so that a replica never holds what it cannot work on.
@@ -118,7 +127,9 @@ func (t *Tenant) takeOnce(ctx context.Context) (*Delivery, error) {
 	}
 	ctx, cancelPull := context.WithTimeout(ctx, pull)
 	defer cancelPull()
-	batch, err := consumer.Fetch(1, jetstream.FetchContext(ctx))
+	deadline, _ := ctx.Deadline()
+	signs := jetstream.FetchHeartbeat(min(pullAlive, time.Until(deadline)/4))
+	batch, err := consumer.Fetch(1, jetstream.FetchContext(ctx), signs)
 	if err != nil {
 		return nil, err
 	}
@@ -157,9 +168,15 @@ func (t *Tenant) consumer(ctx context.Context) (jetstream.Consumer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("looking up the durable consumer: %w", err)
 	}
-	live := durable.CachedInfo().Config
+	info := durable.CachedInfo()
+	live := info.Config
 	if diff, err := drift(workers(live.Replicas), live); err != nil || len(diff) != 0 {
 		return nil, fmt.Errorf("the durable consumer must be changed: %v; run `publisher streams`", diff)
+	}
+	if info.Cluster != nil {
+		if err := enough(live.Replicas, info.Cluster.Name); err != nil {
+			return nil, fmt.Errorf("the durable consumer %w", err)
+		}
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -249,7 +249,7 @@ func TestCheckDurable(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(s.Kill)
-			err = connect(t, s.Config(queue.System), queue.System).CheckDurable(within(t, 10*time.Second))
+			err = connect(t, s.Config(queue.System), queue.System).CheckDurable(within(t, 10*time.Second), 1)
 			switch {
 			case tt.want == "" && err != nil:
 				t.Errorf("got %v, want no error", err)
@@ -261,7 +261,7 @@ func TestCheckDurable(t *testing.T) {
 	t.Run("asked by a user without the right", func(t *testing.T) {
 		t.Parallel()
 		s := bare(t)
-		if err := connect(t, s.Config(queue.Provisioner), queue.Provisioner).CheckDurable(within(t, 300*time.Millisecond)); err == nil {
+		if err := connect(t, s.Config(queue.Provisioner), queue.Provisioner).CheckDurable(within(t, 300*time.Millisecond), 1); err == nil {
 			t.Error("the provisioner can ask, want an error")
 		}
 	})

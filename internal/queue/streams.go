@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -144,7 +145,8 @@ func workers(replicas int) jetstream.ConsumerConfig {
 
 // Provision creates or updates the streams of the account that c belongs to, and
 // calls say with one line for each of them: what it changed, or that nothing
-// was to be changed.
+// was to be changed. Then it waits until every replica is in step: until then
+// the server that had the only one must not go.
 func (c *Conn) Provision(ctx context.Context, replicas int, say func(string)) error {
 	for _, want := range streams(replicas) {
 		live, err := c.js.Stream(ctx, want.Name)
@@ -176,10 +178,13 @@ func (c *Conn) Provision(ctx context.Context, replicas int, say func(string)) er
 			return fmt.Errorf("creating consumer %s: %w", consumerName, err)
 		}
 		say("consumer " + consumerName + ": created")
-		return nil
+		return c.awaitInStep(ctx, replicas)
 	}
 	if err != nil {
 		return fmt.Errorf("looking at consumer %s: %w", consumerName, err)
+	}
+	if err := c.awaitInStep(ctx, replicas); err != nil { // a consumer cannot have more than its stream
+		return err
 	}
 	return update("consumer "+consumerName, want, live.CachedInfo().Config, say, func() (any, error) {
 		con, err := c.js.UpdateConsumer(ctx, streamRequests, want)
@@ -188,6 +193,33 @@ func (c *Conn) Provision(ctx context.Context, replicas int, say func(string)) er
 		}
 		return con.CachedInfo().Config, nil
 	})
+}
+
+// awaitInStep waits until all replicas of all streams have what their leader has.
+func (c *Conn) awaitInStep(ctx context.Context, replicas int) error {
+	for _, s := range streams(replicas) {
+		last := errors.New("not looked at")
+		err := backoff.Retry(func() error {
+			live, err := c.js.Stream(ctx, s.Name)
+			if last = err; err != nil {
+				return err
+			}
+			cluster, current := live.CachedInfo().Cluster, 1 // the leader
+			for _, r := range cluster.Replicas {
+				if r.Current && !r.Offline {
+					current++
+				}
+			}
+			if cluster.Leader == "" || current < replicas {
+				last = fmt.Errorf("%d of %d are in step", current, replicas)
+			}
+			return last
+		}, backoff.WithContext(backoff.NewConstantBackOff(lastRetry), ctx))
+		if err != nil {
+			return fmt.Errorf("waiting for the replicas of stream %s: %w", s.Name, errors.Join(err, last))
+		}
+	}
+	return nil
 }
 
 // update calls apply if live is not as wanted, and makes sure that it is then.
@@ -279,8 +311,9 @@ func settings(config any) (map[string]any, error) {
 func (t *Tenant) CheckStreams(ctx context.Context) error {
 	for _, want := range streams(1)[:2] {
 		var resp struct {
-			Error  *apiError              `json:"error"`
-			Config jetstream.StreamConfig `json:"config"`
+			Error   *apiError              `json:"error"`
+			Config  jetstream.StreamConfig `json:"config"`
+			Cluster jetstream.ClusterInfo  `json:"cluster"`
 		}
 		if err := t.api(ctx, "STREAM.INFO."+want.Name, nil, &resp); err != nil {
 			return err
@@ -296,6 +329,19 @@ func (t *Tenant) CheckStreams(ctx context.Context) error {
 		if len(diff) != 0 {
 			return fmt.Errorf("stream %s: must be changed: %v; run `publisher streams`", want.Name, diff)
 		}
+		if err := enough(resp.Config.Replicas, resp.Cluster.Name); err != nil {
+			return fmt.Errorf("stream %s %w", want.Name, err)
+		}
+	}
+	return nil
+}
+
+// enough returns an error if a cluster keeps so few replicas that the loss of one
+// server is the loss of what it acknowledged. A single server has no cluster's
+// name.
+func enough(replicas int, cluster string) error {
+	if cluster != "" && replicas < 3 {
+		return fmt.Errorf("is on %d of the servers of cluster %s: set `replicas: 3` and run `publisher streams`", max(replicas, 1), cluster)
 	}
 	return nil
 }
@@ -303,9 +349,10 @@ func (t *Tenant) CheckStreams(ctx context.Context) error {
 // quiet is how long no further server may have answered for all to have.
 const quiet = 500 * time.Millisecond
 
-// CheckDurable returns an error unless every server that answers syncs each
-// write to its disk before it acknowledges it. c must be in the system account.
-func (c *Conn) CheckDurable(ctx context.Context) error {
+// CheckDurable returns an error unless so many servers answer at least, and every
+// one that does syncs each write to its disk before it acknowledges it. c must be
+// in the system account.
+func (c *Conn) CheckDurable(ctx context.Context, servers int) error {
 	inbox := c.nc.NewRespInbox()
 	sub, err := c.nc.SubscribeSync(inbox)
 	if err != nil {
@@ -316,8 +363,11 @@ func (c *Conn) CheckDurable(ctx context.Context) error {
 		return fmt.Errorf("asking the servers for their settings: %w", err)
 	}
 	reply, err := sub.NextMsgWithContext(ctx)
-	for answered := false; ; answered = true {
-		if answered && errors.Is(err, nats.ErrTimeout) {
+	for answered := 0; ; answered++ {
+		if answered > 0 && errors.Is(err, nats.ErrTimeout) {
+			if answered < servers {
+				return fmt.Errorf("%d servers of the broker answer, which are too few for %d replicas", answered, servers)
+			}
 			return nil
 		}
 		if err != nil {

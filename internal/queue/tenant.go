@@ -53,6 +53,7 @@ const (
 	errWrongSequence = 10071
 	errWrongUnproved = 10164 // the same, with the rival still in flight
 	errNoMessage     = 10037
+	errNotNow        = 10008 // a cluster without a leader
 	errSlotText      = "maximum messages per subject exceeded"
 )
 
@@ -102,7 +103,9 @@ func (c *Conn) Own() *Tenant { return &Tenant{c: c, side: onPremises} }
 // Append stores a record of request ref, if the newest record of the request
 // has sequence expect (0: there is none), and returns its own sequence. It
 // repeats an ambiguous write until it is certain or ctx ends; its errors are
-// [reset.ErrConflict], [reset.ErrUnknown] and [reset.ErrUnavailable].
+// [reset.ErrConflict], [reset.ErrUnknown] and [reset.ErrUnavailable]. A first
+// record is not waited with for a broker that is away: nothing exists yet that
+// would be lost.
 func (t *Tenant) Append(ctx context.Context, ref reset.Ref, record []byte, expect uint64) (uint64, error) {
 	msg := nats.NewMsg(t.prefix + "rec." + ref.Publisher + "." + ref.ID.String() + "." + t.side)
 	msg.Data = record
@@ -111,7 +114,7 @@ func (t *Tenant) Append(ctx context.Context, ref reset.Ref, record []byte, expec
 	msg.Header.Set("Nats-Expected-Last-Subject-Sequence-Subject", "rec.*."+ref.ID.String()+".*")
 	msg.Header.Set("Nats-Expected-Last-Subject-Sequence", strconv.FormatUint(expect, 10))
 	msg.Header.Set("Nats-Expected-Stream", streamRecords)
-	return t.publish(ctx, msg, func(err error, ambiguous bool) error {
+	return t.publish(ctx, msg, expect == 0, func(err error, ambiguous bool) error {
 		switch refusal(err) {
 		case errWrongSequence:
 			if !ambiguous {
@@ -155,7 +158,7 @@ func (t *Tenant) Enqueue(ctx context.Context, slot [16]byte, id reset.ID, reques
 	msg.Header.Set("Nats-Msg-Id", id.String())
 	msg.Header.Set("Nats-Expected-Stream", streamRequests)
 	var taken time.Time // when the slot was first found taken
-	_, err := t.publish(ctx, msg, func(err error, _ bool) error {
+	_, err := t.publish(ctx, msg, false, func(err error, _ bool) error {
 		var e *apiError
 		if !errors.As(err, &e) || e.ErrCode != errStoreFailed || e.Description != errSlotText {
 			return err
@@ -173,8 +176,9 @@ func (t *Tenant) Enqueue(ctx context.Context, slot [16]byte, id reset.ID, reques
 
 // publish sends msg until the broker has answered for certain. judge is given
 // every refusal, and whether an earlier attempt may have been stored; it returns
-// a permanent error to end the loop.
-func (t *Tenant) publish(ctx context.Context, msg *nats.Msg, judge func(err error, ambiguous bool) error) (uint64, error) {
+// a permanent error to end the loop. If hasty, the loop also ends when the broker
+// is away and nothing was sent.
+func (t *Tenant) publish(ctx context.Context, msg *nats.Msg, hasty bool, judge func(err error, ambiguous bool) error) (uint64, error) {
 	ambiguous := false
 	attempt := func() (uint64, error) {
 		seq, err := t.publishOnce(ctx, msg)
@@ -189,6 +193,8 @@ func (t *Tenant) publish(ctx context.Context, msg *nats.Msg, judge func(err erro
 			return 0, err
 		case !surelyUnsent(err):
 			ambiguous = true
+		case hasty && !ambiguous && t.c.away():
+			return 0, backoff.Permanent(err)
 		}
 		return 0, err
 	}
@@ -322,6 +328,15 @@ func (t *Tenant) api(ctx context.Context, call string, req, resp any) error {
 		reply, err := t.c.nc.RequestWithContext(ctx, t.prefix+"$JS.API."+call, body)
 		if err != nil {
 			return err
+		}
+		var refused struct {
+			Error *apiError `json:"error"`
+		}
+		if err := json.Unmarshal(reply.Data, &refused); err != nil {
+			return err
+		}
+		if refused.Error != nil && refused.Error.ErrCode == errNotNow {
+			return refused.Error
 		}
 		return json.Unmarshal(reply.Data, resp)
 	}, backoff.WithContext(policy, ctx))

@@ -1,0 +1,466 @@
+package queue_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+
+	"writeback/internal/queue"
+	"writeback/internal/reset"
+	"writeback/internal/testkit"
+	"writeback/internal/testkit/broker"
+)
+
+// cluster starts three nodes of the test's own, with the tenant's streams.
+func cluster(t *testing.T) *broker.Cluster {
+	t.Helper()
+	c, err := broker.StartCluster(t.Context(), t.TempDir(), testkit.Root(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	grow(t, c, 3)
+	return c
+}
+
+// grow makes streams with so many replicas, and returns what Provision says.
+func grow(t *testing.T, c *broker.Cluster, replicas int) []string {
+	t.Helper()
+	var lines []string
+	conn := connect(t, c.Config(queue.Provisioner), queue.Provisioner)
+	if err := conn.Provision(within(t, time.Minute), replicas, func(line string) { lines = append(lines, line) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.AwaitInStep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return lines
+}
+
+// at connects a role to one node alone.
+func at(t *testing.T, c *broker.Cluster, n int, role queue.Role) *queue.Conn {
+	t.Helper()
+	return connect(t, c.Node(n).Config(role), role)
+}
+
+// anywhere connects a role to any node.
+func anywhere(t *testing.T, c *broker.Cluster, role queue.Role) *queue.Conn {
+	t.Helper()
+	return connect(t, c.Config(role), role)
+}
+
+// leader returns who leads a stream, and somebody who does not.
+func leader(t *testing.T, c *broker.Cluster, stream string) (leads, follows int) {
+	t.Helper()
+	n, err := c.Leader(t.Context(), stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n, (n + 1) % broker.Nodes
+}
+
+// TestGrow: a tenant that was made with one replica on a cluster is refused by
+// the programs until it has three, and keeps what it has.
+func TestGrow(t *testing.T) {
+	t.Parallel()
+	c, err := broker.StartCluster(t.Context(), t.TempDir(), testkit.Root(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	grow(t, c, 1)
+	site, cloud := anywhere(t, c, queue.Consumer).OnPremises("corp"), anywhere(t, c, queue.Publisher).Tenant("corp")
+	ctx := within(t, time.Minute)
+	for _, tenant := range []*queue.Tenant{site, cloud} {
+		wantError(t, tenant.CheckStreams(ctx), "stream REQUESTS", "1 of the servers", "replicas: 3", "publisher streams")
+	}
+	journal := newJournal()
+	refused := dial(t, c.Config(queue.Consumer), queue.Consumer, zerolog.New(journal)).OnPremises("corp")
+	taking, stop := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		refused.Take(taking)
+	}()
+	journal.await(t, "the durable consumer is on 1 of the servers")
+	stop()
+	<-ended
+
+	id := ref()
+	seq, err := cloud.Append(ctx, id, []byte("accepted"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	enqueue(t, cloud, 3)
+	lines := grow(t, c, 3)
+	for _, what := range []string{"stream REQUESTS", "stream RECORDS", "stream EVENTS", "stream KV_consumers", "stream KV_switches", "consumer consumers"} {
+		if !slices.Contains(lines, what+": changed num_replicas from 1 to 3") {
+			t.Errorf("Provision does not say that it changed %s: %q", what, lines)
+		}
+	}
+	if again := grow(t, c, 3); strings.Contains(strings.Join(again, " "), "changed") {
+		t.Errorf("Provision again changes something: %q", again)
+	}
+	// The server with the only replica may go now.
+	leads, _ := leader(t, c, "RECORDS")
+	c.Kill(leads)
+	for _, tenant := range []*queue.Tenant{site, cloud} {
+		if err := tenant.CheckStreams(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+	if got, err := cloud.Records(ctx, id.ID); err != nil || len(got) != 1 || got[0].Seq != seq {
+		t.Errorf("the records are %v, %v; want the one from before", got, err)
+	}
+	for range 3 {
+		if err := take(t, site).Ack(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestCheckDurableCluster: a server that does not answer has not been looked at.
+func TestCheckDurableCluster(t *testing.T) {
+	t.Parallel()
+	c := cluster(t)
+	if err := anywhere(t, c, queue.System).CheckDurable(within(t, 10*time.Second), 3); err != nil {
+		t.Error(err)
+	}
+	c.Kill(0)
+	wantError(t, at(t, c, 1, queue.System).CheckDurable(within(t, 10*time.Second), 3), "2 servers", "3 replicas")
+}
+
+// TestSlotAfterAck: on a cluster a slot is free only some 10 ms after the ack
+// that frees it. The next request of the account does not see that.
+func TestSlotAfterAck(t *testing.T) {
+	t.Parallel()
+	c := cluster(t)
+	cloud, site := anywhere(t, c, queue.Publisher).Tenant("corp"), anywhere(t, c, queue.Consumer).OnPremises("corp")
+	ctx, account := within(t, time.Minute), slot()
+	if err := cloud.Enqueue(ctx, account, reset.NewID(), []byte("first")); err != nil {
+		t.Fatal(err)
+	}
+	nc, late := rawCluster(t, c, queue.Publisher), 0
+	for range 20 {
+		d := take(t, site)
+		if err := d.Ack(ctx); err != nil {
+			t.Fatal(err)
+		}
+		// What the broker says at once, of a request that we do not repeat.
+		m, err := nc.Request("corp.req."+d.Slot, []byte("next"), 5*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(m.Data), "maximum messages per subject exceeded") {
+			late++
+			if err := cloud.Enqueue(ctx, account, reset.NewID(), []byte("next")); err != nil {
+				t.Errorf("after the ack: %v", err)
+			}
+		}
+	}
+	t.Logf("the slot was still taken right after %d of 20 acks", late)
+	if late == 0 {
+		t.Error("the slot was free after every ack; this test has seen nothing")
+	}
+	if err := cloud.Enqueue(ctx, account, reset.NewID(), []byte("another")); !errors.Is(err, reset.ErrSlotTaken) {
+		t.Errorf("while a request is there: got %v, want %v", err, reset.ErrSlotTaken)
+	}
+}
+
+func rawCluster(t *testing.T, c *broker.Cluster, role queue.Role) *nats.Conn {
+	t.Helper()
+	return raw(t, &broker.Server{Files: c.Node(0)}, role)
+}
+
+// TestWritersRideOver: two publishers and two consumers write, put in and take
+// all the time, while a node is lost, hangs, gives up leading, is told to send
+// its clients away, and all are restarted one after the other. Every write
+// ends in one certain word, and nothing that was acknowledged is missing.
+func TestWritersRideOver(t *testing.T) {
+	t.Parallel()
+	c := cluster(t)
+	ctx := t.Context()
+	restart := func(n int) error {
+		if err := c.Restart(ctx, n); err != nil {
+			return err
+		}
+		return c.AwaitInStep(ctx)
+	}
+	kill := func(stream string) func() error {
+		return func() error {
+			n, err := c.Leader(ctx, stream)
+			if err != nil {
+				return err
+			}
+			c.Kill(n)
+			if _, err := c.Leader(ctx, stream); err != nil {
+				return err
+			}
+			return restart(n)
+		}
+	}
+	faults := []struct {
+		name string
+		f    func() error
+	}{
+		{"the leader of RECORDS is killed", kill("RECORDS")},
+		{"the leader of REQUESTS is killed", kill("REQUESTS")},
+		{"the leaders give up leading", func() error {
+			return errors.Join(c.StepDown(ctx, "RECORDS"), c.StepDown(ctx, "REQUESTS"), c.AwaitInStep(ctx))
+		}},
+		{"the leader of RECORDS hangs", func() error {
+			n, err := c.Leader(ctx, "RECORDS")
+			if err != nil {
+				return err
+			}
+			if err := c.Signal(n, syscall.SIGSTOP); err != nil {
+				return err
+			}
+			// A hung node still takes connections; who asks must not be its client.
+			err = awaitOtherLeader(ctx, c, n)
+			return errors.Join(err, c.Signal(n, syscall.SIGCONT), c.AwaitInStep(ctx))
+		}},
+		{"a node sends its clients away", func() error {
+			n, err := c.Leader(ctx, "RECORDS")
+			if err != nil {
+				return err
+			}
+			ended, err := c.LameDuck(n)
+			if err != nil {
+				return err
+			}
+			<-ended
+			return restart(n)
+		}},
+		{"all are restarted, one after the other", func() error {
+			for n := range broker.Nodes {
+				c.Stop(n)
+				if err := restart(n); err != nil {
+					return err
+				}
+			}
+			return nil
+		}},
+	}
+	l := newLoad(t, c)
+	for _, fault := range faults {
+		begun := time.Now()
+		if err := fault.f(); err != nil {
+			t.Fatalf("%s: %v", fault.name, err)
+		}
+		l.more(t, 20)
+		t.Logf("%-40s over after %6s; longest write %s, longest wait in the queue %s", fault.name,
+			time.Since(begun).Round(10*time.Millisecond), l.slowest(&l.write), l.slowest(&l.wait))
+	}
+	l.end(t)
+}
+
+// awaitOtherLeader waits until a node other than n leads RECORDS.
+func awaitOtherLeader(ctx context.Context, c *broker.Cluster, n int) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		next, err := c.Leader(ctx, "RECORDS")
+		if err != nil || next != n {
+			return err
+		}
+	}
+}
+
+// A load is requests that go the whole way: accepted record, queue, claim,
+// settled record, ack.
+type load struct {
+	cloud, site []*queue.Tenant
+	cancel      context.CancelFunc
+	workers     sync.WaitGroup
+
+	mu          sync.Mutex
+	done        int
+	changed     chan struct{}
+	queued      map[string]time.Time // when a request went into the queue, by its id
+	ids         []reset.Ref
+	write, wait time.Duration // the longest since it was asked
+	errs        []error
+}
+
+func newLoad(t *testing.T, c *broker.Cluster) *load {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	l := &load{cancel: cancel, changed: make(chan struct{}), queued: make(map[string]time.Time)}
+	t.Cleanup(cancel)
+	for range 2 {
+		cloud, site := anywhere(t, c, queue.Publisher).Tenant("corp"), anywhere(t, c, queue.Consumer).OnPremises("corp")
+		l.cloud, l.site = append(l.cloud, cloud), append(l.site, site)
+		l.workers.Go(func() {
+			tick := time.NewTicker(50 * time.Millisecond)
+			defer tick.Stop()
+			for ctx.Err() == nil {
+				l.note(l.submit(cloud))
+				select {
+				case <-tick.C:
+				case <-ctx.Done():
+				}
+			}
+		})
+		for range 2 {
+			l.workers.Go(func() {
+				for {
+					d, err := site.Take(ctx)
+					if err != nil {
+						return
+					}
+					l.note(l.settle(site, d))
+				}
+			})
+		}
+	}
+	return l
+}
+
+func (l *load) note(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil {
+		l.errs = append(l.errs, err)
+	}
+}
+
+// submit is what a publisher does with a request.
+func (l *load) submit(cloud *queue.Tenant) error {
+	ctx, cancel := context.WithTimeout(context.Background(), reset.Deadline)
+	defer cancel()
+	id := ref()
+	seq, err := timed(l, func() (uint64, error) { return cloud.Append(ctx, id, []byte("accepted"), 0) })
+	if err != nil {
+		return fmt.Errorf("accepting %s: %w", id, err)
+	}
+	l.mu.Lock()
+	l.ids = append(l.ids, id)
+	l.queued[id.String()] = time.Now()
+	l.mu.Unlock()
+	_, err = timed(l, func() (uint64, error) {
+		return 0, cloud.Enqueue(ctx, slot(), id.ID, fmt.Appendf(nil, "%s %d", id, seq))
+	})
+	if err != nil {
+		return fmt.Errorf("queueing %s: %w", id, err)
+	}
+	return nil
+}
+
+// settle is what a consumer does with one.
+func (l *load) settle(site *queue.Tenant, d *queue.Delivery) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	name, last, _ := strings.Cut(string(d.Data), " ")
+	id, err := reset.ParseRef(name)
+	if err != nil {
+		return err
+	}
+	var seq uint64
+	if _, err := fmt.Sscan(last, &seq); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	l.wait = max(l.wait, time.Since(l.queued[name]))
+	l.mu.Unlock()
+	for _, record := range []string{"claimed", "settled"} {
+		// No two claims are alike, as in real life.
+		data := fmt.Appendf(nil, "%s %s", record, reset.NewID())
+		seq, err = timed(l, func() (uint64, error) { return site.Append(ctx, id, data, seq) })
+		if errors.Is(err, reset.ErrConflict) && record == "claimed" && d.Attempt > 1 {
+			// Another delivery has done it, or is at it.
+			if stored, err := site.Records(ctx, id.ID); err == nil && len(stored) == 3 {
+				d.Ack(ctx)
+			}
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("%s %s: %w", record, id, err)
+		}
+	}
+	d.Ack(ctx) // if it is lost, the request comes again
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.done++
+	close(l.changed)
+	l.changed = make(chan struct{})
+	return nil
+}
+
+func timed(l *load, f func() (uint64, error)) (uint64, error) {
+	begun := time.Now()
+	seq, err := f()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.write = max(l.write, time.Since(begun))
+	return seq, err
+}
+
+// slowest returns a maximum and begins another.
+func (l *load) slowest(of *time.Duration) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d := *of
+	*of = 0
+	return d.Round(time.Millisecond)
+}
+
+// more waits until n more requests have gone the whole way.
+func (l *load) more(t *testing.T, n int) {
+	t.Helper()
+	ctx := within(t, time.Minute)
+	l.mu.Lock()
+	want := l.done + n
+	for l.done < want {
+		changed := l.changed
+		l.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			t.Fatalf("%d requests went through, want %d; %v", l.done, want, errors.Join(l.errs...))
+		}
+		l.mu.Lock()
+	}
+	l.mu.Unlock()
+}
+
+// end stops the load and looks at what the broker has of it.
+func (l *load) end(t *testing.T) {
+	t.Helper()
+	l.cancel()
+	l.workers.Wait()
+	for _, err := range l.errs {
+		t.Error(err)
+	}
+	counts := make(map[string]int)
+	for _, id := range l.ids {
+		stored, err := l.cloud[0].Records(within(t, time.Minute), id.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var chain []string
+		for _, s := range stored {
+			word, _, _ := strings.Cut(string(s.Data), " ")
+			chain = append(chain, word)
+		}
+		counts[strings.Join(chain, " ")]++
+	}
+	t.Logf("%d requests: %v", len(l.ids), counts)
+	for chain := range counts {
+		if !strings.HasPrefix("accepted claimed settled", chain) || chain == "" {
+			t.Errorf("there are requests with the records %q", chain)
+		}
+	}
+	if counts["accepted claimed settled"] < l.done {
+		t.Errorf("%d requests are settled, %d were acknowledged as that", counts["accepted claimed settled"], l.done)
+	}
+}
