@@ -18,6 +18,7 @@ import (
 
 	"writeback/internal/queue"
 	"writeback/internal/testkit"
+	"writeback/internal/testkit/broker"
 )
 
 // A node is a part of a configuration file.
@@ -58,7 +59,7 @@ func (l *Lab) configure(ctx context.Context) error {
 	}
 	provision := l.path("nats", "provision.yaml")
 	err = write(provision, node{
-		"broker": l.brokerNode(queue.Provisioner), "system_nkey_file": l.Broker.NKeyFile(queue.System), "replicas": 1,
+		"broker": l.brokerNode(queue.Provisioner), "system_nkey_file": l.Broker.NKeyFile(queue.System), "replicas": len(l.nodes),
 	})
 	if err != nil {
 		return err
@@ -86,7 +87,7 @@ func (l *Lab) publicKey(ctx context.Context, program, dir string) (string, error
 }
 
 func (l *Lab) brokerNode(role queue.Role) node {
-	return node{"url": l.Broker.URL(), "ca_file": l.Broker.CAFile, "nkey_file": l.Broker.NKeyFile(role)}
+	return node{"url": broker.URL(l.nodes), "ca_file": l.Broker.CAFile, "nkey_file": l.Broker.NKeyFile(role)}
 }
 
 func (l *Lab) configureConsumer(i int, publisherKey string, others []node) error {
@@ -264,7 +265,7 @@ func (l *Lab) writeEndpoints() error {
 		Directory: directoryEndpoint{d.Kind, d.URL, d.CAFile, d.BaseDN, d.AdminDN, d.AdminPassword},
 	}
 	if l.Broker != nil {
-		e.NATS = natsEndpoint{l.Broker.URL(), l.Broker.CAFile, l.Broker.StoreDir, l.AdminKeyFile()}
+		e.NATS = natsEndpoint{broker.URL(l.nodes), l.Broker.CAFile, l.Broker.StoreDir, l.AdminKeyFile()}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -7,7 +7,6 @@ package lab
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -17,7 +16,6 @@ import (
 	"strings"
 	"sync"
 
-	"writeback/internal/queue"
 	"writeback/internal/testkit"
 	"writeback/internal/testkit/broker"
 	"writeback/internal/testkit/fakead"
@@ -33,6 +31,7 @@ type Options struct {
 	NATS      string    // directory of the broker's configuration, nats/ of the repository
 	Dir       string    // everything that this run writes; missing or empty
 	Consumers int       // replicas, 1 to 8
+	Nodes     int       // of the broker: 1, which 0 means too, or 3
 	Directory string    // "samba" or "fake"
 	Endpoints string    // file for scripts; none if empty
 	Out       io.Writer // what is started, and what died
@@ -43,10 +42,12 @@ type Lab struct {
 	Directory testkit.Directory
 	APIURL    string
 	Token     string
-	Broker    *broker.Files
+	Broker    *broker.Files // of the first node
 	Dir       string
 
 	opts    Options
+	nodes   []*broker.Files
+	admin   string
 	fake    *fakead.Server // nil where the directory is a real one
 	runtime string         // tmpfs directory of the consumers; empty if there is none
 	close   []func()
@@ -60,6 +61,9 @@ type Lab struct {
 func Start(ctx context.Context, opts Options) (l *Lab, err error) {
 	if opts.Consumers < 1 || opts.Consumers > 8 {
 		return nil, fmt.Errorf("consumers: %d is not between 1 and 8", opts.Consumers)
+	}
+	if opts.Nodes != 0 && opts.Nodes != 1 && opts.Nodes != broker.Nodes {
+		return nil, fmt.Errorf("nodes: %d is neither 1 nor %d", opts.Nodes, broker.Nodes)
 	}
 	l = &Lab{opts: opts, Dir: opts.Dir}
 	defer func() {
@@ -137,41 +141,32 @@ func (l *Lab) startDirectory(ctx context.Context) error {
 // startBroker runs nats-server with the files of nats/, to which it adds one
 // user: an administrator of the tenant's account, for looking around. There is
 // none in production.
-func (l *Lab) startBroker(ctx context.Context) error {
+func (l *Lab) startBroker(context.Context) (err error) {
 	dir := l.path("nats")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if l.admin, err = broker.CopyConfig(l.opts.NATS, dir); err != nil {
 		return err
 	}
-	admin, _, err := queue.MakeNKey(l.AdminKeyFile())
+	if l.opts.Nodes == broker.Nodes {
+		l.nodes, err = broker.NewClusterFiles(dir, filepath.Join(dir, "cluster.conf"))
+	} else {
+		l.nodes = make([]*broker.Files, 1)
+		l.nodes[0], err = broker.NewFiles(dir, filepath.Join(dir, "nats-server.conf"))
+	}
 	if err != nil {
 		return err
 	}
-	for _, name := range []string{"nats-server.conf", "accounts.conf"} {
-		text, err := os.ReadFile(filepath.Join(l.opts.NATS, name))
-		if err != nil {
-			return err
-		}
-		const users = "jetstream: enabled\n\n    users: ["
-		if name == "accounts.conf" {
-			if !bytes.Contains(text, []byte(users)) {
-				return errors.New("nats/accounts.conf: the demo does not find the tenant's list of users")
-			}
-			text = bytes.Replace(text, []byte(users), []byte(users+"\n      { nkey: "+admin+" } # the demo's administrator"), 1)
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+	l.Broker = l.nodes[0]
+	for _, n := range l.nodes {
+		if _, err := l.run(n.Name, func() *exec.Cmd { return n.Command(filepath.Join(l.opts.Bin, "nats-server")) }); err != nil {
 			return err
 		}
 	}
-	if l.Broker, err = broker.NewFiles(dir, filepath.Join(dir, "nats-server.conf")); err != nil {
-		return err
-	}
-	_, err = l.run("nats", func() *exec.Cmd { return l.Broker.Command(filepath.Join(l.opts.Bin, "nats-server")) })
-	return err
+	return nil
 }
 
 // AdminKeyFile is the seed (nkey) of an administrator of the tenant's account,
 // for looking around. Production has none.
-func (l *Lab) AdminKeyFile() string { return l.path("nats", "admin.nk") }
+func (l *Lab) AdminKeyFile() string { return l.admin }
 
 func (l *Lab) startConsumers(context.Context) error {
 	for i := range l.opts.Consumers {

@@ -318,3 +318,37 @@ func TestRecordTooLarge(t *testing.T) {
 		t.Errorf("17 KiB: got %v, want %v", err, reset.ErrUnavailable)
 	}
 }
+
+// TestFirstRecordWithoutBroker: who asks for something new is told at once that
+// the broker is away; what exists already is held on to.
+func TestFirstRecordWithoutBroker(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	tenant := publisher(t, s)
+	s.Kill()
+	begun := time.Now()
+	if _, err := tenant.Append(within(t, 20*time.Second), ref(), []byte("accepted"), 0); !errors.Is(err, reset.ErrUnavailable) {
+		t.Errorf("got %v, want %v", err, reset.ErrUnavailable)
+	}
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("it took %s to say so", took)
+	}
+	begun = time.Now()
+	if _, err := tenant.Append(within(t, 20*time.Second), ref(), []byte("accepted"), 0); !errors.Is(err, reset.ErrUnavailable) {
+		t.Errorf("got %v, want %v", err, reset.ErrUnavailable)
+	}
+	if took := time.Since(begun); took > 500*time.Millisecond {
+		t.Errorf("later it took %s to say so, want to hear it at once", took)
+	}
+	ctx := within(t, 20*time.Second)
+	id, done := ref(), make(chan error, 1)
+	go func() {
+		// It finds no such record when the broker is back, and is refused.
+		_, err := tenant.Append(ctx, id, []byte("cancelled"), 7)
+		done <- err
+	}()
+	restart(t, s)
+	if err := <-done; !errors.Is(err, reset.ErrConflict) {
+		t.Errorf("a later record: got %v, want %v", err, reset.ErrConflict)
+	}
+}

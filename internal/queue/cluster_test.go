@@ -136,7 +136,7 @@ func TestCheckDurableCluster(t *testing.T) {
 		t.Error(err)
 	}
 	c.Kill(0)
-	wantError(t, at(t, c, 1, queue.System).CheckDurable(within(t, 10*time.Second), 3), "2 servers", "3 replicas")
+	wantError(t, at(t, c, 1, queue.System).CheckDurable(within(t, 2*time.Second), 3), "2 servers", "3 replicas")
 }
 
 // TestSlotAfterAck: on a cluster a slot is free only some 10 ms after the ack
@@ -462,5 +462,87 @@ func (l *load) end(t *testing.T) {
 	}
 	if counts["accepted claimed settled"] < l.done {
 		t.Errorf("%d requests are settled, %d were acknowledged as that", counts["accepted claimed settled"], l.done)
+	}
+}
+
+// TestHungNode: a node that takes connections and says nothing is left for another
+// one, which no time-out of a write would do.
+func TestHungNode(t *testing.T) {
+	t.Parallel()
+	c := cluster(t)
+	conn := anywhere(t, c, queue.Publisher)
+	tenant, ctx := conn.Tenant("corp"), within(t, time.Minute)
+	hung := -1
+	for n := range broker.Nodes {
+		if c.Node(n).Name == conn.Server() {
+			hung = n
+		}
+	}
+	if err := c.Signal(hung, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Signal(hung, syscall.SIGCONT)
+	begun := time.Now()
+	if _, err := tenant.Append(ctx, ref(), []byte("accepted"), 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("a write went through after %s", time.Since(begun).Round(time.Millisecond))
+	if conn.Server() == c.Node(hung).Name {
+		t.Error("the connection is to the node that hangs")
+	}
+}
+
+// TestWithoutQuorum: one node of three takes connections and can store nothing.
+// Nobody is told that anything was stored, and what was not answered is there
+// once when the others are back, or was never.
+func TestWithoutQuorum(t *testing.T) {
+	t.Parallel()
+	c := cluster(t)
+	cloud, site := at(t, c, 0, queue.Publisher).Tenant("corp"), at(t, c, 0, queue.Consumer).OnPremises("corp")
+	for n := 1; n < broker.Nodes; n++ {
+		c.Kill(n)
+	}
+	if err := site.Announce("r1", []byte("alive")); err == nil {
+		t.Error("an announcement is taken for stored")
+	}
+	short, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if _, err := cloud.Append(short, ref(), []byte("accepted"), 0); !errors.Is(err, reset.ErrUnknown) && !errors.Is(err, reset.ErrUnavailable) {
+		t.Errorf("Append: got %v, want %v or %v", err, reset.ErrUnknown, reset.ErrUnavailable)
+	}
+	// These go on until the others are back.
+	type result struct {
+		seq uint64
+		err error
+	}
+	ctx, id, account := within(t, time.Minute), ref(), slot()
+	record, request := make(chan result, 1), make(chan error, 1)
+	go func() {
+		seq, err := cloud.Append(ctx, id, []byte("accepted"), 0)
+		record <- result{seq, err}
+	}()
+	go func() { request <- cloud.Enqueue(ctx, account, id.ID, []byte("ours")) }()
+	for n := 1; n < broker.Nodes; n++ {
+		if err := c.Restart(t.Context(), n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := <-record
+	if got.err != nil {
+		t.Errorf("Append: %v", got.err)
+	}
+	if err := <-request; err != nil {
+		t.Errorf("Enqueue: %v", err)
+	}
+	stored, err := cloud.Records(ctx, id.ID)
+	if err != nil || len(stored) != 1 || stored[0].Seq != got.seq {
+		t.Errorf("the records are %v, %v; want one of sequence %d", stored, err, got.seq)
+	}
+	d := take(t, site)
+	if string(d.Data) != "ours" {
+		t.Errorf("took %q", d.Data)
+	}
+	if err := d.Ack(ctx); err != nil {
+		t.Error(err)
 	}
 }

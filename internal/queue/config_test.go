@@ -24,6 +24,11 @@ func TestConfigValidate(t *testing.T) {
 	if err := good.Validate(); err != nil {
 		t.Errorf("a good configuration: %v", err)
 	}
+	three := good
+	three.URL = "tls://n1.example.com:443,tls://n2.example.com:443, tls://n3.example.com:443"
+	if err := three.Validate(); err != nil {
+		t.Errorf("three servers: %v", err)
+	}
 	tests := []struct {
 		name   string
 		change func(*queue.Config)
@@ -31,6 +36,8 @@ func TestConfigValidate(t *testing.T) {
 	}{
 		{"no URL", func(c *queue.Config) { c.URL = "" }, []string{"broker.url", "tls://host:port"}},
 		{"no scheme", func(c *queue.Config) { c.URL = "nats.example.com:443" }, []string{"broker.url", "tls://host:port"}},
+		{"one of three is not TLS", func(c *queue.Config) { c.URL += ",nats://n2.example.com,tls://n3.example.com" }, []string{"broker.url", `"nats"`}},
+		{"nothing after a comma", func(c *queue.Config) { c.URL += "," }, []string{"broker.url", "tls://host:port"}},
 		{"control characters", func(c *queue.Config) { c.URL = "tls://a\x00b" }, []string{"broker.url"}},
 		{"not TLS", func(c *queue.Config) { c.URL = "nats://nats.example.com" }, []string{"broker.url", `"nats"`, "tls://"}},
 		{"WebSocket", func(c *queue.Config) { c.URL = "ws://nats.example.com" }, []string{"broker.url", `"ws"`}},

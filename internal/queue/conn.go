@@ -148,6 +148,9 @@ func Connect(cfg Config, role Role, log zerolog.Logger) (*Conn, error) {
 // Connected reports whether the connection is up right now.
 func (c *Conn) Connected() bool { return c.nc.IsConnected() }
 
+// Server is the name of the server that the connection is to; empty is none.
+func (c *Conn) Server() string { return c.nc.ConnectedServerName() }
+
 // AwaitConnected waits until the connection is up or ctx ends, and then says
 // why it is not.
 func (c *Conn) AwaitConnected(ctx context.Context) error {

@@ -77,6 +77,7 @@ type Delivery struct {
 	Attempt uint64 // 1 for the first delivery
 
 	msg jetstream.Msg
+	c   *Conn
 }
 
 // pull is how long one pull request waits at the broker. The next follows at
@@ -149,6 +150,7 @@ func (t *Tenant) takeOnce(ctx context.Context) (*Delivery, error) {
 		Slot:    msg.Subject()[strings.LastIndexByte(msg.Subject(), '.')+1:],
 		Attempt: meta.NumDelivered,
 		msg:     msg,
+		c:       t.c,
 	}, nil
 }
 
@@ -164,6 +166,9 @@ func (t *Tenant) consumer(ctx context.Context) (jetstream.Consumer, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Nobody answers while the consumer has no leader.
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
 	durable, err = js.Consumer(ctx, streamRequests, consumerName)
 	if err != nil {
 		return nil, fmt.Errorf("looking up the durable consumer: %w", err)
@@ -188,8 +193,18 @@ func (t *Tenant) consumer(ctx context.Context) (jetstream.Consumer, error) {
 func (d *Delivery) Progress() error { return d.msg.InProgress() }
 
 // Ack takes the request off the queue, which frees its account's slot, and
-// waits until the broker says so.
-func (d *Delivery) Ack(ctx context.Context) error { return d.msg.DoubleAck(ctx) }
+// waits until the broker says so. An acknowledgement that is not answered may have
+// gone to a server that is no more, and is repeated until ctx ends.
+func (d *Delivery) Ack(ctx context.Context) error {
+	policy := backoff.NewExponentialBackOff(backoff.WithInitialInterval(firstRetry),
+		backoff.WithMaxInterval(lastRetry), backoff.WithMaxElapsedTime(0))
+	return backoff.Retry(func() error {
+		ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+		defer cancel()
+		_, err := d.c.nc.RequestWithContext(ctx, d.msg.Reply(), []byte("+ACK"))
+		return err
+	}, backoff.WithContext(policy, ctx))
+}
 
 // HandBack gives the request to any replica after delay.
 func (d *Delivery) HandBack(delay time.Duration) error { return d.msg.NakWithDelay(delay) }

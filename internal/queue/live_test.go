@@ -216,6 +216,9 @@ func TestAnnouncements(t *testing.T) {
 	hears(early, "r1 third")
 	hears(other, "r1 third")
 
+	if err := site.Announce("not.a.name", []byte("r")); err == nil {
+		t.Error("an announcement that no stream keeps is taken for stored")
+	}
 	stream, err := operator(t, s).Stream(within(t, 20*time.Second), "KV_consumers")
 	if err != nil {
 		t.Fatal(err)

@@ -54,6 +54,7 @@ const (
 	errWrongUnproved = 10164 // the same, with the rival still in flight
 	errNoMessage     = 10037
 	errNotNow        = 10008 // a cluster without a leader
+	errNoPeers       = 10005 // or one whose leader knows too few servers
 	errSlotText      = "maximum messages per subject exceeded"
 )
 

@@ -25,12 +25,12 @@ import (
 // Files are the keys and certificates of one server, which stay the same when
 // it is restarted.
 type Files struct {
+	Name     string // of the server and of its log
 	CAFile   string
 	StoreDir string
 	Port     int
 
 	dir    string
-	name   string // of the server and of its log
 	config string
 	env    []string
 }
@@ -80,7 +80,7 @@ func newFiles(dir, config string, names []string, ports []int) ([]*Files, error)
 		if len(names) > 1 {
 			store += "-" + name
 		}
-		f := &Files{CAFile: ca.CAFile, StoreDir: store, Port: ports[i], dir: dir, name: name, config: config}
+		f := &Files{Name: name, CAFile: ca.CAFile, StoreDir: store, Port: ports[i], dir: dir, config: config}
 		// The server parses these values as configuration, so that paths are quoted.
 		f.env = append([]string{
 			"WRITEBACK_NATS_NAME=" + name,
@@ -145,7 +145,7 @@ func (f *Files) Start(ctx context.Context, binary string) (*Server, error) {
 	if _, err := os.Stat(binary); err != nil {
 		return nil, fmt.Errorf("nats-server is not built (run `make bin`): %w", err)
 	}
-	log, err := os.OpenFile(filepath.Join(f.dir, f.name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(filepath.Join(f.dir, f.Name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}

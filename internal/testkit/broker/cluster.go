@@ -51,7 +51,7 @@ func NewClusterFiles(dir, config string) ([]*Files, error) {
 		return nil, err
 	}
 	for i, f := range files {
-		cert, err := ca.Server(f.name, []string{"127.0.0.1"})
+		cert, err := ca.Server(f.Name, []string{"127.0.0.1"})
 		if err != nil {
 			return nil, err
 		}
@@ -159,7 +159,7 @@ func (c *Cluster) Config(role queue.Role) queue.Config {
 func (c *Cluster) Node(n int) *Files { return c.nodes[n] }
 
 // Log returns where a node's log is.
-func (c *Cluster) Log(n int) string { return filepath.Join(c.nodes[n].dir, c.nodes[n].name+".log") }
+func (c *Cluster) Log(n int) string { return filepath.Join(c.nodes[n].dir, c.nodes[n].Name+".log") }
 
 // Restart starts a node that has ended, and waits until it accepts connections.
 func (c *Cluster) Restart(ctx context.Context, n int) (err error) {
@@ -289,7 +289,7 @@ func (c *Cluster) leader(ctx context.Context, call string) (n int, err error) {
 			return err
 		}
 		for i, f := range c.nodes {
-			if f.name == info.Cluster.Leader {
+			if f.Name == info.Cluster.Leader {
 				n = i
 				return nil
 			}

@@ -1,0 +1,226 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Provision creates or updates the streams of the account that c belongs to, and
+// calls say with one line for each of them: what it changed, or that nothing
+// was to be changed. Then it waits until every replica is in step: until then
+// the server that had the only one must not go.
+func (c *Conn) Provision(ctx context.Context, replicas int, say func(string)) error {
+	if err := c.awaitLeader(ctx); err != nil {
+		return err
+	}
+	for _, want := range streams(replicas) {
+		live, err := c.js.Stream(ctx, want.Name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			if err := c.create(ctx, want); err != nil {
+				return fmt.Errorf("creating stream %s: %w", want.Name, err)
+			}
+			say("stream " + want.Name + ": created")
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("looking at stream %s: %w", want.Name, err)
+		}
+		err = update("stream "+want.Name, want, live.CachedInfo().Config, say, func() (any, error) {
+			s, err := c.js.UpdateStream(ctx, want)
+			if err != nil {
+				return nil, err
+			}
+			return s.CachedInfo().Config, nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	want := workers(replicas)
+	live, err := c.js.Consumer(ctx, streamRequests, consumerName)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		if _, err := c.js.CreateConsumer(ctx, streamRequests, want); err != nil {
+			return fmt.Errorf("creating consumer %s: %w", consumerName, err)
+		}
+		say("consumer " + consumerName + ": created")
+		return c.awaitInStep(ctx, replicas)
+	}
+	if err != nil {
+		return fmt.Errorf("looking at consumer %s: %w", consumerName, err)
+	}
+	if err := c.awaitInStep(ctx, replicas); err != nil { // a consumer cannot have more than its stream
+		return err
+	}
+	return update("consumer "+consumerName, want, live.CachedInfo().Config, say, func() (any, error) {
+		con, err := c.js.UpdateConsumer(ctx, streamRequests, want)
+		if err != nil {
+			return nil, err
+		}
+		return con.CachedInfo().Config, nil
+	})
+}
+
+// awaitLeader waits until a cluster, which may have just been started, has a leader.
+func (c *Conn) awaitLeader(ctx context.Context) error {
+	err := retry(ctx, func() error {
+		ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+		defer cancel()
+		_, err := c.js.AccountInfo(ctx)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("waiting for the broker: %w", err)
+	}
+	return nil
+}
+
+// create makes a stream. A leader that has not met all servers yet finds too few
+// for the replicas.
+func (c *Conn) create(ctx context.Context, want jetstream.StreamConfig) error {
+	return retry(ctx, func() error {
+		_, err := c.js.CreateStream(ctx, want)
+		var refused *jetstream.APIError
+		if errors.As(err, &refused) && refused.ErrorCode != errNoPeers {
+			return backoff.Permanent(err)
+		}
+		return err
+	})
+}
+
+// retry calls f until it returns nil or a permanent error, or ctx ends.
+func retry(ctx context.Context, f func() error) error {
+	var last error
+	err := backoff.Retry(func() error {
+		last = f()
+		return last
+	}, backoff.WithContext(backoff.NewConstantBackOff(lastRetry), ctx))
+	if err != nil && ctx.Err() != nil {
+		return errors.Join(err, last)
+	}
+	return err
+}
+
+// awaitInStep waits until all replicas of all streams have what their leader has.
+func (c *Conn) awaitInStep(ctx context.Context, replicas int) error {
+	for _, s := range streams(replicas) {
+		err := retry(ctx, func() error {
+			live, err := c.js.Stream(ctx, s.Name)
+			if err != nil {
+				return err
+			}
+			cluster, current := live.CachedInfo().Cluster, 1 // the leader
+			for _, r := range cluster.Replicas {
+				if r.Current && !r.Offline {
+					current++
+				}
+			}
+			if cluster.Leader == "" || current < replicas {
+				return fmt.Errorf("%d of %d are in step", current, replicas)
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("waiting for the replicas of stream %s: %w", s.Name, err)
+		}
+	}
+	return nil
+}
+
+// update calls apply if live is not as wanted, and makes sure that it is then.
+func update(what string, want, live any, say func(string), apply func() (any, error)) error {
+	diff, err := drift(want, live)
+	if err != nil {
+		return err
+	}
+	if len(diff) == 0 {
+		say(what + ": nothing to change")
+		return nil
+	}
+	now, err := apply()
+	if err != nil {
+		return fmt.Errorf("updating %s (%v): %w", what, diff, err)
+	}
+	if left, err := drift(want, now); err != nil || len(left) != 0 {
+		return fmt.Errorf("updating %s: the broker has not taken over %v", what, left)
+	}
+	for _, d := range diff {
+		say(what + ": changed " + d)
+	}
+	return nil
+}
+
+// quiet is how long no further server may have answered for all to have.
+const quiet = 500 * time.Millisecond
+
+// CheckDurable returns an error unless so many servers answer at least, and every
+// one that does syncs each write to its disk before it acknowledges it. c must be
+// in the system account.
+func (c *Conn) CheckDurable(ctx context.Context, servers int) error {
+	err := retry(ctx, func() error { return c.checkDurable(ctx, servers) })
+	if err != nil {
+		return fmt.Errorf("asking the servers for their settings: %w", err)
+	}
+	return nil
+}
+
+func (c *Conn) checkDurable(ctx context.Context, servers int) error {
+	inbox := c.nc.NewRespInbox()
+	sub, err := c.nc.SubscribeSync(inbox)
+	if err != nil {
+		return backoff.Permanent(err)
+	}
+	defer sub.Unsubscribe()
+	if err := c.nc.PublishRequest("$SYS.REQ.SERVER.PING.VARZ", inbox, nil); err != nil {
+		return err
+	}
+	reply, err := sub.NextMsgWithContext(ctx)
+	for answered := 0; ; answered++ {
+		if answered > 0 && errors.Is(err, nats.ErrTimeout) {
+			if answered < servers {
+				// A cluster that was started just now may not have met.
+				return fmt.Errorf("%d servers of the broker answer, which are too few for %d replicas", answered, servers)
+			}
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := durable(reply.Data); err != nil {
+			return backoff.Permanent(err)
+		}
+		reply, err = sub.NextMsg(quiet)
+	}
+}
+
+// durable judges what one server says of itself.
+func durable(varz []byte) error {
+	var resp struct {
+		Server struct {
+			Name string `json:"name"`
+		} `json:"server"`
+		Data struct {
+			JetStream struct {
+				Config *struct {
+					SyncAlways bool `json:"sync_always"`
+				} `json:"config"`
+			} `json:"jetstream"`
+		} `json:"data"`
+	}
+	if err := json.Unmarshal(varz, &resp); err != nil {
+		return fmt.Errorf("reading a server's settings: %w", err)
+	}
+	switch cfg := resp.Data.JetStream.Config; {
+	case cfg == nil:
+		return fmt.Errorf("server %s: has no JetStream", resp.Server.Name)
+	case !cfg.SyncAlways:
+		return fmt.Errorf("server %s: jetstream.sync_interval is not \"always\": a power failure would lose what it has acknowledged", resp.Server.Name)
+	}
+	return nil
+}
