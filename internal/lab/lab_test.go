@@ -37,10 +37,16 @@ func binaries(t testing.TB) string {
 // startLab starts a system of two consumers that ends with the test.
 func startLab(t testing.TB, directory string) *Lab {
 	t.Helper()
+	return startNodes(t, directory, 1)
+}
+
+// startNodes starts one whose broker has so many nodes.
+func startNodes(t testing.TB, directory string, nodes int) *Lab {
+	t.Helper()
 	out := &output{}
 	l, err := Start(t.Context(), Options{
 		Bin: binaries(t), NATS: filepath.Join(testkit.Root(t), "nats"), Dir: filepath.Join(t.TempDir(), "lab"),
-		Consumers: 2, Directory: directory, Out: out, Endpoints: filepath.Join(t.TempDir(), "endpoints.json"),
+		Consumers: 2, Nodes: nodes, Directory: directory, Out: out, Endpoints: filepath.Join(t.TempDir(), "endpoints.json"),
 	})
 	if err != nil {
 		t.Fatalf("starting the lab: %v\n%s", err, out)

@@ -140,6 +140,12 @@ func StartCluster(ctx context.Context, dir, root string) (*Cluster, error) {
 	return c, nil
 }
 
+// Watch returns a cluster that something else runs, to look at and to step down
+// leaders of. adminKeyFile is what [CopyConfig] made.
+func Watch(files []*Files, adminKeyFile string) *Cluster {
+	return &Cluster{nodes: files, admin: adminKeyFile}
+}
+
 // Close kills what runs.
 func (c *Cluster) Close() {
 	for i := range c.servers {
@@ -202,7 +208,8 @@ func (c *Cluster) AwaitMeta(ctx context.Context) error {
 			return err
 		}
 		leader, inStep := "", 0
-		for range c.running() {
+		running := c.running()
+		for range running {
 			m, err := sub.NextMsg(time.Second)
 			if err != nil {
 				return err
@@ -231,26 +238,28 @@ func (c *Cluster) AwaitMeta(ctx context.Context) error {
 				}
 			}
 		}
-		if want := len(c.running()) - 1; inStep < want {
+		if want := running - 1; inStep < want {
 			return fmt.Errorf("%d of %d servers are in step with the leader", inStep, want)
 		}
 		return nil
 	})
 }
 
-func (c *Cluster) running() []*Server {
-	var list []*Server
+// running is how many servers run, as far as we run them.
+func (c *Cluster) running() int {
+	n := len(c.nodes)
 	for _, s := range c.servers {
 		if s == nil {
+			n--
 			continue
 		}
 		select {
 		case <-s.done:
+			n--
 		default:
-			list = append(list, s)
 		}
 	}
-	return list
+	return n
 }
 
 // Streams are those of a tenant's account.
