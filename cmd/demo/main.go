@@ -32,13 +32,14 @@ func run(ctx context.Context) (failed error) {
 	bin := filepath.Dir(binary)
 	opts := lab.Options{Bin: bin, NATS: filepath.Join(bin, "..", "nats"), Out: os.Stdout}
 	flag.IntVar(&opts.Consumers, "consumers", 2, "how many consumers run, 1 to 8")
+	flag.IntVar(&opts.Nodes, "nodes", 1, "how many servers the broker has, 1 or 3")
 	flag.StringVar(&opts.Directory, "directory", "samba", "samba: a real domain, needs root; fake: a stand-in inside this program")
 	flag.StringVar(&opts.Endpoints, "endpoints", "", "write addresses, token and users to this `file`, for scripts")
 	flag.StringVar(&opts.Dir, "dir", "", "keep keys, logs and data in this `directory`, which must be empty (default: one that is removed in the end)")
 	once := flag.Bool("once", false, "end after the samples; the exit status says whether all was as expected")
 	flag.Parse()
-	if flag.NArg() != 0 || opts.Consumers < 1 || opts.Consumers > 8 || opts.Directory != "samba" && opts.Directory != "fake" {
-		fmt.Fprintln(os.Stderr, "demo: -consumers must be 1 to 8, -directory samba or fake, and there are no other arguments; see -help")
+	if flag.NArg() != 0 || opts.Consumers < 1 || opts.Consumers > 8 || opts.Nodes != 1 && opts.Nodes != 3 || opts.Directory != "samba" && opts.Directory != "fake" {
+		fmt.Fprintln(os.Stderr, "demo: -consumers must be 1 to 8, -nodes 1 or 3, -directory samba or fake, and there are no other arguments; see -help")
 		os.Exit(2)
 	}
 	if opts.Dir == "" {

@@ -31,7 +31,7 @@ type Options struct {
 	NATS      string    // directory of the broker's configuration, nats/ of the repository
 	Dir       string    // everything that this run writes; missing or empty
 	Consumers int       // replicas, 1 to 8
-	Nodes     int       // of the broker: 1, which 0 means too, or 3
+	Nodes     int       // of the broker, 1 or 3; 0 is 1
 	Directory string    // "samba" or "fake"
 	Endpoints string    // file for scripts; none if empty
 	Out       io.Writer // what is started, and what died

@@ -408,3 +408,4 @@ func (c *Cluster) dial(keyFile string, role queue.Role) (*nats.Conn, error) {
 	return nats.Connect(URL(c.nodes), nats.Nkey(public, key.Sign), nats.TLSHandshakeFirst(), nats.NoReconnect(),
 		nats.Secure(&tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool}), nats.CustomInboxPrefix("_IN."+string(role)))
 }
+
