@@ -80,6 +80,51 @@ func TestCluster(t *testing.T) {
 	s.end(t)
 }
 
+// TestBrokerHangs: the nodes take connections and say nothing. Callers are told to
+// come again, in the end at once, and nothing is done for what they were refused.
+func TestBrokerHangs(t *testing.T) {
+	l := startNodes(t, "fake", broker.Nodes)
+	e, users := l.endpoints(t), l.Directory.Users
+	signal := func(sig syscall.Signal) {
+		for _, n := range l.nodes {
+			if err := syscall.Kill(e.pid(t, n.Name), sig); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	wantApplied(t, e, "upn", users[0].UPN, "Before-Word-7")
+	signal(syscall.SIGSTOP)
+	defer signal(syscall.SIGCONT)
+	refused := func() time.Duration {
+		begun := time.Now()
+		r, err := e.post(t.Context(), "upn", users[1].UPN, "Refused-Word-7")
+		if err != nil || r.Status != http.StatusServiceUnavailable || r.Header.Get("Retry-After") == "" {
+			t.Fatalf("without a broker: %v %d %s", err, r.Status, r.Body)
+		}
+		return time.Since(begun)
+	}
+	if took := refused(); took > 7*time.Second {
+		t.Errorf("a caller is told after %s that the broker is away", took)
+	}
+	await(t, "a refusal at once", func() error {
+		if took := refused(); took > time.Second {
+			return fmt.Errorf("a caller is told after %s that the broker is away", took)
+		}
+		return nil
+	})
+	signal(syscall.SIGCONT)
+	await(t, "resetting a password afterwards", func() error {
+		r, err := e.post(t.Context(), "upn", users[2].UPN, "After-Word-7")
+		if err == nil && r.Code != "applied" {
+			err = errors.New(r.Body)
+		}
+		return err
+	})
+	if got := l.fake.Counts(users[1].SAMAccountName); got.Modifies != 0 {
+		t.Errorf("for the requests that were refused %d modifies were sent", got.Modifies)
+	}
+}
+
 // A stream is resets that never cease, each account's after its last.
 type stream struct {
 	l       *Lab

@@ -320,6 +320,37 @@ func TestDelivery(t *testing.T) {
 	}
 }
 
+// TestAckLost: an acknowledgement that did not arrive, or whose answer did not, is
+// repeated, so that the slot is free.
+func TestAckLost(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		loses direction
+	}{{"the question", questions}, {"the answer", answers}} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t)
+			p, cfg := through(t, s, queue.Consumer)
+			site := connect(t, cfg, queue.Consumer).OnPremises("corp")
+			enqueue(t, publisher(t, s), 1)
+			d := take(t, site)
+			p.lose(tt.loses)
+			done := make(chan error, 1)
+			ctx := within(t, 20*time.Second)
+			go func() { done <- d.Ack(ctx) }()
+			p.awaitLost(t)
+			p.heal()
+			if err := <-done; err != nil {
+				t.Errorf("the ack ends with %v, want it to arrive", err)
+			}
+			if got := subjects(t, operator(t, s), "REQUESTS"); len(got) != 0 {
+				t.Errorf("REQUESTS holds %v, want nothing", got)
+			}
+		})
+	}
+}
+
 // TestReplicaDies takes a request with a replica whose line is cut for good.
 func TestReplicaDies(t *testing.T) {
 	t.Parallel()
