@@ -112,6 +112,15 @@ func TestBrokerHangs(t *testing.T) {
 		}
 		return nil
 	})
+	// The publisher dials all the while, which takes 5 s each time.
+	tick := time.NewTicker(300 * time.Millisecond)
+	defer tick.Stop()
+	for range 20 {
+		<-tick.C
+		if took := refused(); took > time.Second {
+			t.Errorf("a caller is told after %s that the broker is away", took)
+		}
+	}
 	signal(syscall.SIGCONT)
 	await(t, "resetting a password afterwards", func() error {
 		r, err := e.post(t.Context(), "upn", users[2].UPN, "After-Word-7")

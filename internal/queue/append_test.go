@@ -323,9 +323,15 @@ func TestRecordTooLarge(t *testing.T) {
 // the broker is away; what exists already is held on to.
 func TestFirstRecordWithoutBroker(t *testing.T) {
 	t.Parallel()
-	s := start(t)
-	tenant := publisher(t, s)
+	s, journal := start(t), newJournal()
+	conn := dial(t, s.Config(queue.Publisher), queue.Publisher, zerolog.New(journal))
+	if err := conn.AwaitConnected(within(t, 20*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	tenant := conn.Tenant("corp")
 	s.Kill()
+	// What is sent before that is noticed may have arrived.
+	journal.await(t, "broker disconnected")
 	begun := time.Now()
 	if _, err := tenant.Append(within(t, 20*time.Second), ref(), []byte("accepted"), 0); !errors.Is(err, reset.ErrUnavailable) {
 		t.Errorf("got %v, want %v", err, reset.ErrUnavailable)

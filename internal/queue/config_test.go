@@ -195,7 +195,7 @@ func TestNotConnected(t *testing.T) {
 			tt.change(&cfg)
 			conn := dial(t, cfg, queue.Consumer, zerolog.Nop())
 			wantError(t, conn.AwaitConnected(within(t, time.Second)), "connecting to the broker", tt.want, context.DeadlineExceeded.Error())
-			if conn.Connected() {
+			if conn.Check(t.Context()) == nil {
 				t.Error("it is connected")
 			}
 		})

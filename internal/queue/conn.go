@@ -145,9 +145,6 @@ func Connect(cfg Config, role Role, log zerolog.Logger) (*Conn, error) {
 	return c, nil
 }
 
-// Connected reports whether the connection is up right now.
-func (c *Conn) Connected() bool { return c.nc.IsConnected() }
-
 // Server is the name of the server that the connection is to; empty is none.
 func (c *Conn) Server() string { return c.nc.ConnectedServerName() }
 
@@ -247,9 +244,12 @@ func loadPool(path string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// Check returns an error unless the connection is up. It is a check of /readyz.
+// Check returns an error unless the connection is up. It is a check of /readyz, and
+// does not wait for a dial to end.
 func (c *Conn) Check(context.Context) error {
-	if !c.Connected() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.lost.IsZero() {
 		return errors.New("the broker cannot be reached")
 	}
 	return nil

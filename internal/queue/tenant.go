@@ -182,6 +182,10 @@ func (t *Tenant) Enqueue(ctx context.Context, slot [16]byte, id reset.ID, reques
 func (t *Tenant) publish(ctx context.Context, msg *nats.Msg, hasty bool, judge func(err error, ambiguous bool) error) (uint64, error) {
 	ambiguous := false
 	attempt := func() (uint64, error) {
+		// Asked before: nats.go lets nobody in while it dials.
+		if hasty && !ambiguous && t.c.away() {
+			return 0, backoff.Permanent(errUnsent)
+		}
 		seq, err := t.publishOnce(ctx, msg)
 		switch {
 		case err == nil:
@@ -194,8 +198,6 @@ func (t *Tenant) publish(ctx context.Context, msg *nats.Msg, hasty bool, judge f
 			return 0, err
 		case !surelyUnsent(err):
 			ambiguous = true
-		case hasty && !ambiguous && t.c.away():
-			return 0, backoff.Permanent(err)
 		}
 		return 0, err
 	}
