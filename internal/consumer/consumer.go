@@ -212,8 +212,9 @@ func (c *Consumer) Run(ctx context.Context) error {
 					return
 				}
 				wg.Go(func() {
-					defer func() { <-c.slots }()
-					c.work(work, d)
+					leave := sync.OnceFunc(func() { <-c.slots })
+					defer leave()
+					c.work(work, d, leave)
 				})
 			}
 		})
@@ -237,11 +238,12 @@ func (c *Consumer) Clock(context.Context) error {
 	return nil
 }
 
-// work does what one delivery needs and says so to the broker.
-func (c *Consumer) work(ctx context.Context, d Delivery) {
+// work does what one delivery needs and says so to the broker. It calls leave
+// when another delivery may be taken before this one is done with.
+func (c *Consumer) work(ctx context.Context, d Delivery, leave func()) {
 	begun := time.Now()
 	log := c.cfg.Logger.With().Uint64(obs.Attempt, d.Attempt).Logger()
-	f := c.process(ctx, d, &log)
+	f := c.process(ctx, d, leave, &log)
 	c.release(ctx, d, f, log, time.Since(begun))
 }
 

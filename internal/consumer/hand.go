@@ -13,12 +13,13 @@ import (
 // others away.
 type hand struct {
 	delivery Receipt
+	leave    func() // lets another delivery be taken beside this one
 
 	mu    sync.Mutex
 	until time.Time
 }
 
-func newHand(d Receipt) *hand { return &hand{delivery: d} }
+func newHand(d Receipt, leave func()) *hand { return &hand{delivery: d, leave: leave} }
 
 // keep promises that work goes on, or that a rest ends, within d from now.
 func (h *hand) keep(d time.Duration) {
@@ -65,12 +66,12 @@ func (c *Consumer) keepInHand(ctx context.Context, h *hand) (stop func()) {
 	}
 }
 
-// maxResting is how many requests may rest in a replica beside those that are
-// worked on.
+// maxResting is how many requests may rest in a replica at a time.
 const maxResting = 64
 
-// rest waits for d, and lets another request be worked on meanwhile. It returns
-// false if the program stops first, or if too many rest already.
+// rest waits for d, and lets another request be worked on from now on: requests
+// that rest are few, and do not wait for each other, nor for a place among the
+// workers. It returns false if the program stops first, or if too many rest.
 func (c *Consumer) rest(ctx context.Context, r *request, d time.Duration) bool {
 	select {
 	case c.resting <- struct{}{}:
@@ -79,10 +80,9 @@ func (c *Consumer) rest(ctx context.Context, r *request, d time.Duration) bool {
 		return false
 	}
 	r.hand.keep(d + progressEvery)
-	<-c.slots
+	r.hand.leave()
 	timer := time.NewTimer(d)
 	defer timer.Stop()
-	defer func() { c.slots <- struct{}{} }()
 	select {
 	case <-timer.C:
 		return true

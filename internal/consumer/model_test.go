@@ -227,10 +227,7 @@ func (c *company) work(replica int, r *receipt) *receipt {
 	if stored, _ := c.queue.Records(c.t.Context(), c.ref(r).ID); len(stored) > 1 || r.Attempt > 1 {
 		copied.Attempt = 2
 	}
-	on := c.replicas[replica]
-	on.slots <- struct{}{}
-	on.work(c.t.Context(), copied.Delivery)
-	<-on.slots
+	c.replicas[replica].work(c.t.Context(), copied.Delivery, func() {})
 	return copied
 }
 

@@ -59,7 +59,7 @@ type request struct {
 const listening = announceEvery + 2*time.Second
 
 // process takes a delivery as far as it can and says what is to become of it.
-func (c *Consumer) process(ctx context.Context, d Delivery, log *zerolog.Logger) fate {
+func (c *Consumer) process(ctx context.Context, d Delivery, leave func(), log *zerolog.Logger) fate {
 	req, err := envelope.ParseRequest(d.Data)
 	if err != nil {
 		return fate{kind: dropped, reason: notARequest, cause: err}
@@ -85,7 +85,7 @@ func (c *Consumer) process(ctx context.Context, d Delivery, log *zerolog.Logger)
 		return fate{kind: handedBack, reason: inHandHere, delay: soon}
 	}
 	defer c.letGo(ref.ID)
-	r := &request{Request: req, ref: ref, hash: sha256.Sum256(d.Data), hand: newHand(d), own: make(map[uint64]*claim)}
+	r := &request{Request: req, ref: ref, hash: sha256.Sum256(d.Data), hand: newHand(d, leave), own: make(map[uint64]*claim)}
 	defer c.keepInHand(ctx, r.hand)()
 
 	unreadable := c.open(r, d.Slot)
