@@ -187,23 +187,32 @@ func (c *Client) inspect(ctx context.Context, cn *conn) error {
 	return nil
 }
 
-// checkClock compares currentTime (GeneralizedTime, whole seconds) with our
-// clock, to about half a second.
+// checkClock returns an error if a domain controller's clock differs too much
+// from ours.
 func checkClock(currentTime string, ours time.Time) error {
+	ahead, err := clockAhead(currentTime, ours)
+	if err != nil || ahead.Abs() <= reset.ClockSkew {
+		return err
+	}
+	return fmt.Errorf("the domain controller's clock is %s this machine's, at most %s is allowed",
+		aheadOf(ahead), reset.ClockSkew)
+}
+
+// clockAhead compares currentTime (GeneralizedTime, whole seconds) with our
+// clock, to about half a second.
+func clockAhead(currentTime string, ours time.Time) (time.Duration, error) {
 	theirs, err := time.Parse("20060102150405.0Z", currentTime)
 	if err != nil {
-		return errors.New("reading the clock: currentTime is missing or malformed")
+		return 0, errors.New("reading the clock: currentTime is missing or malformed")
 	}
-	ahead := theirs.Add(time.Second / 2).Sub(ours).Round(time.Second / 10)
-	if ahead.Abs() <= reset.ClockSkew {
-		return nil
+	return theirs.Add(time.Second / 2).Sub(ours).Round(time.Second / 10), nil
+}
+
+func aheadOf(d time.Duration) string {
+	if d < 0 {
+		return d.Abs().String() + " behind"
 	}
-	way := "ahead of"
-	if ahead < 0 {
-		way = "behind"
-	}
-	return fmt.Errorf("the domain controller's clock is %s %s this machine's, at most %s is allowed",
-		ahead.Abs(), way, reset.ClockSkew)
+	return d.String() + " ahead of"
 }
 
 // logText logs what the domain controller said beside its codes, unless it

@@ -31,20 +31,27 @@ func (c policyHintsControl) Encode() *ber.Packet { return critical(c.oid, "\x30\
 // read (MS-ADTS 3.1.1.3.4.1.11).
 const sdFlags = "1.2.840.113556.1.4.801"
 
-// listOnly asks for the access control list of a security descriptor. Without
-// it a domain controller leaves out the whole descriptor, since part of it is
-// for administrators. That of the LDAP library sends no value.
-type listOnly struct{}
+// descriptorParts asks for parts of a security descriptor, but of none of which
+// some are for administrators: a domain controller would leave all of it out.
+// The control of the LDAP library sends no value.
+type descriptorParts byte
+
+const (
+	listOnly     descriptorParts = 4
+	listAndOwner descriptorParts = 5
+)
 
 // GetControlType returns the OID.
-func (listOnly) GetControlType() string { return sdFlags }
+func (descriptorParts) GetControlType() string { return sdFlags }
 
 // String describes the control to the library's debug output.
-func (listOnly) String() string { return "access control list " + sdFlags }
+func (descriptorParts) String() string { return "security descriptor " + sdFlags }
 
 // Encode returns the control, critical, with the value SDFlagsRequestValue ::=
-// SEQUENCE { Flags INTEGER (4) }, in DER.
-func (listOnly) Encode() *ber.Packet { return critical(sdFlags, "\x30\x03\x02\x01\x04") }
+// SEQUENCE { Flags INTEGER }, in DER.
+func (p descriptorParts) Encode() *ber.Packet {
+	return critical(sdFlags, "\x30\x03\x02\x01"+string([]byte{byte(p)}))
+}
 
 // critical returns a control that must not be ignored.
 func critical(oid, value string) *ber.Packet {

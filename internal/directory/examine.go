@@ -6,47 +6,51 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-ldap/ldap/v3"
 
+	"writeback/internal/directory/policy"
 	"writeback/internal/directory/rights"
 )
+
+// sampleSize is how many accounts of each base are looked at. The rights are
+// looked at on the first.
+const sampleSize = 50
+
+// lacking is what is wrong with a right that is not there.
+const lacking = "the service account does not have it"
 
 // A Finding is the result of one check.
 type Finding struct {
 	What   string   // was looked at
 	Err    error    // nil: it is as it must be
+	Advice bool     // Err does not stand in the way, but should be known
 	Remedy []string // commands that would mend it, each an alternative
 }
 
-// Examine checks what resets need of the domain controller, of the domain and
-// of each of the bases, on the first ordinary account that it finds there, and
-// that the groups exist. It changes nothing. What depends on a check that failed
-// is left out; what could not be looked at is a failure.
+// Examine checks what resets need of every domain controller, of the domain and
+// of each of the bases, on the first ordinary account that it finds there, that
+// the groups exist, and that the service account is itself safe. It tries
+// everything once, and changes nothing. What depends on a check that failed is
+// left out.
 func (c *Client) Examine(ctx context.Context, bases, groups []string) []Finding {
-	s, err := c.Begin(ctx)
-	reached := Finding{What: "domain controller " + c.cfg.where() + ": name, connection, certificate, sign-in, clock, policy hints", Err: err}
-	if err != nil {
-		return []Finding{reached}
+	x := &examination{client: c}
+	if x.controllers(ctx); x.conn == nil {
+		return x.found
 	}
-	defer s.End()
-	x := &examination{client: c, conn: s.conn, found: []Finding{reached}}
-	if s.conn.hints == "" {
-		x.add("policy hints: not offered, which allow_without_history_check permits; resets bypass history and minimum age", nil)
-	}
-	var rules error
-	if !c.Rules().Known {
-		rules = errors.New("the service account may not read them")
-	}
-	x.add("rules for passwords of "+s.conn.base, rules)
-	x.token, err = c.token(ctx, s.conn)
-	if err != nil {
+	defer x.conn.close()
+	x.rules(x.conn.base, c.Rules())
+	var err error
+	if x.token, err = c.token(ctx, x.conn); err != nil {
 		x.add("groups of the service account", err)
 	} else {
+		x.safety(ctx, bases)
 		for _, base := range bases {
 			x.base(ctx, base)
 		}
-		x.rights(ctx, "domain", s.conn.base, s.conn.base, rights.UnexpirePassword)
+		x.rights(ctx, "domain "+x.conn.base, x.conn.base, x.conn.base, rights.UnexpirePassword)
+		x.policies(ctx)
 	}
 	for _, group := range groups {
 		x.group(ctx, group)
@@ -59,12 +63,64 @@ type examination struct {
 	client *Client
 	conn   *conn
 	token  [][]byte
+	psos   []string // fine-grained policies of accounts that were looked at
 	found  []Finding
 }
 
 func (x *examination) add(what string, err error, remedy ...string) {
 	// It may have an account's name in it.
-	x.found = append(x.found, Finding{printable(what), err, remedy})
+	x.found = append(x.found, Finding{What: printable(what), Err: err, Remedy: remedy})
+}
+
+func (x *examination) advise(what, text string, remedy ...string) {
+	x.add(what, errors.New(text), remedy...)
+	x.found[len(x.found)-1].Advice = true
+}
+
+// unexplained is what it means that rules for passwords cannot be read.
+const unexplained = ", so that it cannot say why a password is refused"
+
+// rules shows rules for passwords, of the domain or a fine-grained policy.
+func (x *examination) rules(dn string, r policy.Rules) {
+	what := "rules for passwords of " + dn
+	if !r.Known {
+		dsacls, sambaTool := rights.GrantRead(dn, x.trustee(), false)
+		x.add(what, errors.New("the service account may not read them"+unexplained), dsacls, sambaTool)
+		return
+	}
+	complexity := "no complexity"
+	if r.Complexity {
+		complexity = "complexity"
+	}
+	x.add(fmt.Sprintf("%s: at least %d characters, %s, the last %d not again, minimum age %s",
+		what, r.MinLength, complexity, r.History, r.MinAge), nil)
+}
+
+// policies looks at the fine-grained policies of the accounts that were seen.
+func (x *examination) policies(ctx context.Context) {
+	const what = "fine-grained policies"
+	var unknown []string
+	for _, pso := range x.psos {
+		r, err := x.client.rulesAt(ctx, x.conn, pso)
+		switch {
+		case err != nil:
+			x.add(what, err)
+			return
+		case r.Known:
+			x.rules(pso, r)
+		default:
+			unknown = append(unknown, pso)
+		}
+	}
+	if len(unknown) > 0 {
+		are := "is"
+		if len(unknown) > 1 {
+			are = "are"
+		}
+		dsacls, sambaTool := rights.GrantRead("CN=Password Settings Container,CN=System,"+x.conn.base, x.trustee(), true)
+		x.add(what, fmt.Errorf("the service account may not read %d that %s in force here, such as %s%s",
+			len(unknown), are, printable(unknown[0]), unexplained), dsacls, sambaTool)
+	}
 }
 
 // base checks the rights on a sample account in or below dn. Accounts that
@@ -72,24 +128,42 @@ func (x *examination) add(what string, err error, remedy ...string) {
 func (x *examination) base(ctx context.Context, dn string) {
 	entries, err := x.client.search(ctx, x.conn, query{
 		base: dn, scope: ldap.ScopeWholeSubtree,
-		// A page of one. Samba takes no notice of a limit, and the library
+		// One page. Samba takes no notice of a limit, and the library
 		// ends the connection over what is beyond it. The rest of the
 		// pages is forgotten with the connection, or for newer ones.
-		controls:   []ldap.Control{ldap.NewControlPaging(1)},
+		controls:   []ldap.Control{ldap.NewControlPaging(sampleSize)},
 		filter:     fmt.Sprintf("(&(sAMAccountType=%d)(!(adminCount=1))(!(isCriticalSystemObject=TRUE))%s)", normalUser, x.others()),
-		attributes: []string{"objectGUID"},
+		attributes: entryAttributes,
 	})
+	for _, e := range entries {
+		if pso := e.GetEqualFoldAttributeValue("msDS-ResultantPSO"); pso != "" && !slices.Contains(x.psos, pso) {
+			x.psos = append(x.psos, pso)
+		}
+	}
 	switch a, _ := errors.AsType[*answer](err); {
 	case len(entries) > 0:
+		x.properties(entries[0], dn)
 		x.rights(ctx, "account "+entries[0].DN, entries[0].DN, dn,
 			rights.ResetPassword, rights.WriteLockoutTime, rights.WritePwdLastSet)
 	case a != nil && a.result == ldap.LDAPResultNoSuchObject:
-		x.add("base "+dn, errors.New("there is no such object"))
+		x.add("base "+dn, errors.New("there is no such object, or the service account may not see it"))
 	case err != nil:
 		x.add("base "+dn, err)
 	default:
 		x.add("base "+dn, errors.New("there is no ordinary account below it on which the rights could be looked at"))
 	}
+}
+
+// properties checks that what every account has can be read of this one; reading
+// is granted on at.
+func (x *examination) properties(e *ldap.Entry, at string) {
+	what := fmt.Sprintf("%s of the account %s", rights.ReadProperties, e.DN)
+	if _, _, err := x.conn.entry(e, time.Now()); err != nil {
+		dsacls, sambaTool := rights.ReadProperties.Grant(at, x.trustee())
+		x.add(what, fmt.Errorf("%s: %w", lacking, err), dsacls, sambaTool)
+		return
+	}
+	x.add(what, nil)
 }
 
 // others is the part of a filter that leaves out the service account.
@@ -100,28 +174,50 @@ func (x *examination) others() (terms string) {
 	return terms
 }
 
+// descriptor reads the access control list of an object. Its error is nil if
+// the service account may not read it; readable says so.
+func (x *examination) descriptor(ctx context.Context, dn string, parts descriptorParts) (l rights.List, readable bool, err error) {
+	q := object(dn, "nTSecurityDescriptor")
+	q.controls = []ldap.Control{parts}
+	entries, err := x.client.search(ctx, x.conn, q)
+	if err != nil || len(entries) != 1 {
+		return l, false, err
+	}
+	raw := entries[0].GetEqualFoldRawAttributeValue("nTSecurityDescriptor")
+	if len(raw) == 0 {
+		return l, false, nil
+	}
+	l, err = rights.Parse(raw)
+	return l, err == nil, err
+}
+
 // rights checks rights on the object dn, which are granted on at.
 func (x *examination) rights(ctx context.Context, what, dn, at string, wanted ...rights.Right) {
-	list, err := x.client.list(ctx, x.conn, dn)
+	list, readable, err := x.descriptor(ctx, dn, listOnly)
 	if err != nil {
 		x.add("rights on the "+what, err)
 		return
 	}
+	if !readable {
+		dsacls, sambaTool := rights.ReadPermissions.Grant(at, x.trustee())
+		if dn == at {
+			dsacls, sambaTool = rights.GrantRead(at, x.trustee(), false)
+		}
+		x.add(fmt.Sprintf("%s on the %s", rights.ReadPermissions, what),
+			errors.New(lacking+", so that its other rights cannot be seen"), dsacls, sambaTool)
+		return
+	}
 	for _, r := range wanted {
 		line := fmt.Sprintf("%s on the %s", r, what)
-		if what == "domain" {
-			line = fmt.Sprintf("%s on the domain %s", r, dn)
-		}
-		if list.Allows(x.token, r) {
+		switch {
+		case list.Allows(x.token, r):
 			x.add(line, nil)
-			continue
+		case dn != at && !list.Inherits():
+			x.add(line, errors.New(lacking+", and the account inherits no rights from above"))
+		default:
+			dsacls, sambaTool := r.Grant(at, x.trustee())
+			x.add(line, errors.New(lacking), dsacls, sambaTool)
 		}
-		if dn != at && !list.Inherits() {
-			x.add(line, errors.New("the service account does not have it, and the account inherits no rights from above"))
-			continue
-		}
-		dsacls, sambaTool := r.Grant(at, x.trustee())
-		x.add(line, errors.New("the service account does not have it"), dsacls, sambaTool)
 	}
 }
 

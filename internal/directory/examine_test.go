@@ -18,12 +18,29 @@ import (
 func (b *bench) examined(t *testing.T, bases, groups []string) (failed []string, findings []directory.Finding) {
 	t.Helper()
 	findings = b.client.Examine(within(t, 10*time.Second), bases, groups)
+	return failures(findings), findings
+}
+
+// failures returns the lines of the checks that failed.
+func failures(findings []directory.Finding) (failed []string) {
 	for _, f := range findings {
-		if f.Err != nil {
+		if f.Err != nil && !f.Advice {
 			failed = append(failed, f.What+": "+f.Err.Error())
 		}
 	}
-	return failed, findings
+	return failed
+}
+
+// examineAs looks with a client of its own, which has nothing in its memory.
+func examineAs(t *testing.T, dir testkit.Directory, bases ...string) (failed []string, findings []directory.Finding) {
+	t.Helper()
+	client, err := directory.New(config(t, dir), zerolog.New(zerolog.NewTestWriter(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	findings = client.Examine(within(t, 30*time.Second), bases, nil)
+	return failures(findings), findings
 }
 
 // Every lack is named, none invented.
@@ -32,7 +49,7 @@ func TestExamine(t *testing.T) {
 	const lacks = "the service account does not have it"
 	b := setup(t, nil, nil)
 	bases, groups := []string{b.dir.StaffDN}, []string{"CN=Domain Admins,CN=Users," + b.dir.BaseDN}
-	if failed, findings := b.examined(t, bases, groups); len(failed) > 0 || len(findings) != 7 {
+	if failed, findings := b.examined(t, bases, groups); len(failed) > 0 || len(findings) != 19 {
 		t.Errorf("a good domain: %q of %d checks", failed, len(findings))
 	}
 	for right, want := range map[fakead.Right]struct{ name, command, at string }{
@@ -47,7 +64,7 @@ func TestExamine(t *testing.T) {
 			t.Errorf("without %s: %q", want.name, failed)
 		}
 		for _, f := range findings {
-			if f.Err != nil && (len(f.Remedy) != 2 || !strings.HasPrefix(f.Remedy[0], `dsacls "`+want.at+`" `) ||
+			if f.Err != nil && !f.Advice && (len(f.Remedy) != 2 || !strings.HasPrefix(f.Remedy[0], `dsacls "`+want.at+`" `) ||
 				!strings.Contains(f.Remedy[0], want.command) || !strings.Contains(f.Remedy[1], "--objectdn='"+want.at+"'") ||
 				!strings.Contains(f.Remedy[1], ";S-1-5-21-")) {
 				t.Errorf("without %s: the remedy is %q", want.name, f.Remedy)
@@ -87,13 +104,83 @@ func TestExamineNames(t *testing.T) {
 	if len(failed) != 3 || !strings.HasSuffix(failed[0], "inherits no rights from above") {
 		t.Errorf("where nothing is inherited: %q", failed)
 	}
-	if slices.ContainsFunc(findings, func(f directory.Finding) bool { return f.Remedy != nil }) {
+	if slices.ContainsFunc(findings, func(f directory.Finding) bool { return f.Remedy != nil && !f.Advice }) {
 		t.Error("a command is named that mends nothing")
 	}
-	failed, _ = b.examined(t, []string{"OU=None," + b.dir.BaseDN}, []string{"CN=None," + b.dir.BaseDN, b.user.DN})
-	if len(failed) != 3 || !strings.HasSuffix(failed[0], "no such object") || !strings.Contains(failed[1], "no such object") ||
+	failed, _ = b.examined(t, []string{b.dir.BaseDN, "OU=None," + b.dir.BaseDN}, []string{"CN=None," + b.dir.BaseDN, b.user.DN})
+	if failed = failed[min(3, len(failed)):]; len(failed) != 3 || !strings.Contains(failed[0], "no such object") || !strings.Contains(failed[1], "no such object") ||
 		!strings.HasSuffix(failed[2], "it is no group") {
 		t.Errorf("names of nothing: %q", failed)
+	}
+}
+
+// What would make the service account an easy way in is named, and what a
+// policy hides.
+func TestExamineSafety(t *testing.T) {
+	t.Parallel()
+	const svc, who = "svc-writeback", "service account: who controls it"
+	f := startFake(t, fakead.Options{})
+	dir := f.Directory()
+	for _, tt := range []struct {
+		name      string
+		do, undo  func() error
+		line, why string
+	}{
+		{"a privileged group", func() error { return f.AddMember("Backup Operators", svc) },
+			func() error { return f.RemoveMember("Backup Operators", svc) },
+			"service account: privileged groups", "Backup Operators (S-1-5-32-551)"},
+		{"Account Operators", func() error { return f.AddMember("Account Operators", "user01") },
+			func() error { return f.RemoveMember("Account Operators", "user01") },
+			who, "Account Operators (S-1-5-32-548) has Reset Password"},
+		{"a helpdesk", func() error { return f.Grant(dir.ServiceDN, "user01", fakead.ResetPassword) },
+			func() error { return f.Revoke(dir.ServiceDN, "user01", fakead.ResetPassword) },
+			who, "user01 (" + dir.Users[0].SID + ") has Reset Password on it"},
+		{"a helpdesk, from above", func() error { return f.Grant("CN=Users,"+dir.BaseDN, "user01", fakead.ResetPassword) },
+			func() error { return f.Revoke("CN=Users,"+dir.BaseDN, "user01", fakead.ResetPassword) },
+			who, "granted above it"},
+		{"another container", func() error { return f.Grant("CN=Users,"+dir.BaseDN, svc, fakead.WriteLockoutTime) },
+			func() error { return f.Revoke("CN=Users,"+dir.BaseDN, svc, fakead.WriteLockoutTime) },
+			"service account: reach", "it has Write lockoutTime below CN=Users," + dir.BaseDN},
+		{"everybody, elsewhere", func() error { return f.Grant("CN=Users,"+dir.BaseDN, "Everyone", fakead.WriteLockoutTime) },
+			func() error { return f.Revoke("CN=Users,"+dir.BaseDN, "Everyone", fakead.WriteLockoutTime) },
+			"service account: reach", "by a grant to Everyone (S-1-1-0)"},
+		{"a policy that is hidden", func() error {
+			_, err := f.NewPolicy(fakead.PolicySpec{Name: "strict", Precedence: 1, AppliesTo: []string{"user07"}})
+			return err
+		}, func() error { return f.LetReadPolicies(svc) }, "fine-grained policies", "may not read 1 that is in force here, such as CN=strict"},
+		{"flags", func() error { return f.NotRequire(svc) }, nil, "service account: flags", "PASSWD_NOTREQD"},
+	} {
+		if err := tt.do(); err != nil {
+			t.Fatal(err)
+		}
+		failed, _ := examineAs(t, dir, dir.StaffDN)
+		if len(failed) != 1 || !strings.HasPrefix(failed[0], tt.line+": ") || !strings.Contains(failed[0], tt.why) {
+			t.Errorf("%s: failed: %q, want %q with %q alone", tt.name, failed, tt.line, tt.why)
+		}
+		if tt.undo == nil {
+			continue
+		}
+		if err := tt.undo(); err != nil {
+			t.Fatal(err)
+		}
+		if failed, _ := examineAs(t, dir, dir.StaffDN); len(failed) > 0 {
+			t.Errorf("%s, mended: %q", tt.name, failed)
+		}
+	}
+}
+
+// An account that was once privileged is safe, but for what was left over.
+func TestExamineFormerAdmin(t *testing.T) {
+	t.Parallel()
+	f := startFake(t, fakead.Options{})
+	if err := f.Protect("svc-writeback"); err != nil {
+		t.Fatal(err)
+	}
+	failed, findings := examineAs(t, f.Directory(), f.Directory().StaffDN)
+	if len(failed) > 0 || !slices.ContainsFunc(findings, func(f directory.Finding) bool {
+		return f.Advice && f.What == "service account: adminCount"
+	}) {
+		t.Errorf("failed: %q in %+v", failed, findings)
 	}
 }
 
@@ -105,7 +192,7 @@ func TestExamineUnreachable(t *testing.T) {
 		t.Fatal(err)
 	}
 	findings := b.client.Examine(within(t, 300*time.Millisecond), []string{b.dir.StaffDN}, nil)
-	if len(findings) != 1 || findings[0].Err == nil || !strings.HasPrefix(findings[0].What, "domain controller ") {
+	if len(findings) != 2 || findings[0].Err != nil || findings[1].Err == nil || !strings.HasPrefix(findings[1].Err.Error(), "refused: ") {
 		t.Errorf("found %+v", findings)
 	}
 }
@@ -121,10 +208,10 @@ func examine(t *testing.T, dir testkit.Directory) {
 	}
 	t.Cleanup(client.Close)
 	b := &bench{client: client}
-	if failed, findings := b.examined(t, []string{dir.StaffDN}, []string{"CN=Domain Admins," + users}); len(failed) > 0 || len(findings) != 7 {
+	if failed, findings := b.examined(t, []string{dir.StaffDN}, []string{"CN=Domain Admins," + users}); len(failed) > 0 || len(findings) != 19 {
 		t.Errorf("the unit: %q of %d checks", failed, len(findings))
 	}
-	failed, _ := b.examined(t, []string{users}, nil)
+	failed, _ := b.examined(t, []string{dir.StaffDN, users}, nil)
 	if len(failed) != 3 || !strings.HasPrefix(failed[0], "Reset Password on the account CN=") {
 		t.Errorf("the container: %q", failed)
 	}

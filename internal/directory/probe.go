@@ -78,7 +78,7 @@ func (c *Client) token(ctx context.Context, cn *conn) ([][]byte, error) {
 // list reads the access control list of an object.
 func (c *Client) list(ctx context.Context, cn *conn, dn string) (rights.List, error) {
 	q := object(dn, "nTSecurityDescriptor")
-	q.controls = []ldap.Control{listOnly{}}
+	q.controls = []ldap.Control{listOnly}
 	entries, err := c.search(ctx, cn, q)
 	if a, ok := errors.AsType[*answer](err); ok && a.result == ldap.LDAPResultNoSuchObject || err == nil && len(entries) == 0 {
 		return rights.List{}, &reset.Error{Code: reset.AccountNotFound, Err: err}

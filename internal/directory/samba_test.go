@@ -42,7 +42,6 @@ func TestSamba(t *testing.T) {
 	t.Run("Nobodies", func(t *testing.T) { nobodies(t, dir) })
 	t.Run("NameRule", func(t *testing.T) { nameRule(t, dir) })
 	t.Run("Searches", func(t *testing.T) { searches(t, dir) })
-	t.Run("Examine", func(t *testing.T) { examine(t, dir) })
 }
 
 // A domain of its own: a filter is everybody's.

@@ -18,8 +18,13 @@ func (r Right) Grant(dn, sid string) (dsacls, sambaTool string) {
 	want := r.need()
 	what := strings.TrimPrefix(want.name, "Write ")
 	short, sddl := "CA", "CR"
-	if want.mask == writeProperty {
+	switch want.mask {
+	case writeProperty:
 		short, sddl = "WP", "WP"
+	case readProperty:
+		short, sddl, what = "RP", "RP", ""
+	case readControl:
+		short, sddl, what = "RC", "RC", ""
 	}
 	to, flags, scope, class := ";user", "CIIO", "S", userClass
 	if r == UnexpirePassword {
@@ -32,6 +37,17 @@ func (r Right) Grant(dn, sid string) (dsacls, sambaTool string) {
 	return fmt.Sprintf(`dsacls "%s" /I:%s /G "%s:%s;%s%s"`, dn, scope, sid, short, what, to),
 		fmt.Sprintf("samba-tool dsacl set --action=allow --objectdn=%s --sddl='(OA;%s;%s;%s;%s;%s)'",
 			quote(dn), flags, sddl, guid, class, sid)
+}
+
+// GrantRead returns the commands that let the account with a SID read the object
+// dn, and if so wanted all below it.
+func GrantRead(dn, sid string, below bool) (dsacls, sambaTool string) {
+	scope, flags := "", ""
+	if below {
+		scope, flags = " /I:T", "CI"
+	}
+	return fmt.Sprintf(`dsacls "%s"%s /G "%s:GR"`, dn, scope, sid),
+		fmt.Sprintf("samba-tool dsacl set --action=allow --objectdn=%s --sddl='(A;%s;RPLCLORC;;;%s)'", quote(dn), flags, sid)
 }
 
 // quote returns s as one word of a shell.

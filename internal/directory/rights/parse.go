@@ -21,7 +21,10 @@ const (
 	listPresent   = 0x4
 	listProtected = 0x1000
 	selfRelative  = 0x8000
-	inheritOnly   = 0x8
+
+	containerInherit = 0x2
+	inheritOnly      = 0x8
+	inheritedEntry   = 0x10
 )
 
 // Kinds of entries (MS-DTYP 2.4.4.1). All others are about auditing or
@@ -46,10 +49,14 @@ func Parse(descriptor []byte) (List, error) {
 	if control&selfRelative == 0 || control&listPresent == 0 {
 		return List{}, errors.New("a security descriptor without an access control list")
 	}
+	owner, err := parseOwner(descriptor)
+	if err != nil {
+		return List{}, err
+	}
 	offset := uint64(binary.LittleEndian.Uint32(descriptor[16:]))
 	switch {
 	case offset == 0: // a list is said to be there, and is not: all is granted
-		return List{everyone: true}, nil
+		return List{everyone: true, owner: owner}, nil
 	case offset < descriptorHead || offset+listHead > uint64(len(descriptor)):
 		return List{}, errors.New("the access control list lies outside of its descriptor")
 	}
@@ -58,7 +65,7 @@ func Parse(descriptor []byte) (List, error) {
 	if size < listHead || size > len(acl) {
 		return List{}, errors.New("the access control list is cut off")
 	}
-	l := List{alone: control&listProtected != 0}
+	l := List{alone: control&listProtected != 0, owner: owner}
 	rest := acl[listHead:size]
 	for n := range count {
 		if len(rest) < entryHead {
@@ -80,40 +87,61 @@ func Parse(descriptor []byte) (List, error) {
 	return l, nil
 }
 
-// parseEntry reads one entry. ok is whether it has a say about the object: one
-// that is there to be inherited only has none, and that is what an entry for
-// objects of another class becomes where it is inherited (MS-DTYP 2.5.3.4), so
-// that the class need not be looked at.
+// parseOwner returns the SID of the owner, nil if that part was not read.
+func parseOwner(descriptor []byte) ([]byte, error) {
+	offset := uint64(binary.LittleEndian.Uint32(descriptor[4:]))
+	if offset == 0 {
+		return nil, nil
+	}
+	if offset < descriptorHead || offset > uint64(len(descriptor)) {
+		return nil, errors.New("the owner lies outside of its descriptor")
+	}
+	return parseSID(descriptor[offset:])
+}
+
+// parseSID returns the SID that b begins with.
+func parseSID(b []byte) ([]byte, error) {
+	if len(b) < sidHead || b[0] != 1 || b[1] > maxSubs || len(b) < sidHead+4*int(b[1]) {
+		return nil, errors.New("the SID is malformed")
+	}
+	return b[:sidHead+4*int(b[1])], nil
+}
+
+// parseEntry reads one entry. ok is whether it grants or denies at all. An
+// entry that is there to be inherited only has no say about the object itself,
+// and that is what an entry for objects of another class becomes where it is
+// inherited (MS-DTYP 2.5.3.4), so that the class need not be looked at.
 func parseEntry(b []byte) (e entry, ok bool, err error) {
-	kind, flags := b[0], b[1]
+	kind := b[0]
+	e.flags = b[1]
 	e.deny = slices.Contains([]byte{denied, deniedObject, deniedCallback, deniedCallbackObjects}, kind)
-	if !e.deny && kind != allowed && kind != allowedObject || flags&inheritOnly != 0 {
+	if !e.deny && kind != allowed && kind != allowedObject {
 		return entry{}, false, nil
 	}
 	b = b[entryHead:]
 	if len(b) < 4 {
 		return entry{}, false, errors.New("no access mask")
 	}
-	e.mask, b = specific(binary.LittleEndian.Uint32(b)), b[4:]
+	e.raw, b = binary.LittleEndian.Uint32(b), b[4:]
+	e.mask = specific(e.raw)
 	if kind != allowed && kind != denied && kind != deniedCallback {
-		if e.object, b, err = parseObject(b); err != nil {
+		if e.object, e.class, b, err = parseObject(b); err != nil {
 			return entry{}, false, err
 		}
 	}
 	// What follows the SID belongs to the condition, or to nobody.
-	if len(b) < sidHead || b[0] != 1 || b[1] > maxSubs || len(b) < sidHead+4*int(b[1]) {
-		return entry{}, false, errors.New("the SID is malformed")
+	if e.sid, err = parseSID(b); err != nil {
+		return entry{}, false, err
 	}
-	e.sid = b[:sidHead+4*int(b[1])]
 	return e, true, nil
 }
 
-// parseObject reads what an entry is about (MS-DTYP 2.4.4.3) and returns what
-// follows.
-func parseObject(b []byte) (object, rest []byte, err error) {
+// parseObject reads what an entry is about and who inherits it (MS-DTYP
+// 2.4.4.3), and returns what follows.
+func parseObject(b []byte) (object, class, rest []byte, err error) {
 	const objectPresent, classPresent, size = 1, 2, 16
 	if len(b) < 4 {
-		return nil, nil, errors.New("no flags of its object")
+		return nil, nil, nil, errors.New("no flags of its object")
 	}
 	present, b := binary.LittleEndian.Uint32(b), b[4:]
 	var guids [2][]byte
@@ -122,21 +150,27 @@ func parseObject(b []byte) (object, rest []byte, err error) {
 			continue
 		}
 		if len(b) < size {
-			return nil, nil, errors.New("a GUID is cut off")
+			return nil, nil, nil, errors.New("a GUID is cut off")
 		}
 		guids[i], b = b[:size], b[size:]
 	}
-	return guids[0], b, nil
+	return guids[0], guids[1], b, nil
 }
 
 // specific adds what generic rights stand for (MS-ADTS 5.1.3.2), as far as it
 // is asked for here.
 func specific(mask uint32) uint32 {
-	if mask&genericAll != 0 {
-		mask |= writeProperty | controlAccess
+	if mask&(genericRead|genericWrite|genericExec) != 0 {
+		mask |= readControl
+	}
+	if mask&genericRead != 0 {
+		mask |= readProperty
 	}
 	if mask&genericWrite != 0 {
 		mask |= writeProperty
+	}
+	if mask&genericAll != 0 {
+		mask |= readControl | readProperty | writeProperty | controlAccess | writeDAC | writeOwner
 	}
 	return mask
 }

@@ -76,7 +76,7 @@ const (
 
 func TestAllows(t *testing.T) {
 	const full = 0xF01FF
-	all := []Right{ResetPassword, WriteLockoutTime, WritePwdLastSet, UnexpirePassword}
+	all := []Right{ResetPassword, WriteLockoutTime, WritePwdLastSet, ReadPermissions, UnexpirePassword}
 	tests := []struct {
 		name string
 		aces [][]byte
@@ -90,8 +90,10 @@ func TestAllows(t *testing.T) {
 		{"all extended rights, object form", [][]byte{ace(5, 0, controlAccess, "", user, me)}, []Right{ResetPassword, UnexpirePassword}},
 		{"write all properties", [][]byte{ace(0, 0, writeProperty, "", "", me)}, []Right{WriteLockoutTime, WritePwdLastSet}},
 		{"read all properties", [][]byte{ace(0, 0, 0x10, "", "", me)}, nil},
+		{"read permissions", [][]byte{ace(0, 0, readControl, "", "", me)}, []Right{ReadPermissions}},
+		{"generic read", [][]byte{ace(0, 0, genericRead, "", "", me)}, []Right{ReadPermissions}},
 		{"generic all", [][]byte{ace(0, 0, genericAll, "", "", me)}, all},
-		{"generic write", [][]byte{ace(0, 0, genericWrite, "", "", me)}, []Right{WriteLockoutTime, WritePwdLastSet}},
+		{"generic write", [][]byte{ace(0, 0, genericWrite, "", "", me)}, []Right{WriteLockoutTime, WritePwdLastSet, ReadPermissions}},
 		{"reset", [][]byte{ace(5, 0, controlAccess, resetPassword, "", me)}, []Right{ResetPassword}},
 		{"reset, inherited", [][]byte{ace(5, 0x12, controlAccess, resetPassword, user, me)}, []Right{ResetPassword}},
 		{"reset, inherited for others only", [][]byte{ace(5, 0x1A, controlAccess, resetPassword, user, me)}, nil},
@@ -103,10 +105,10 @@ func TestAllows(t *testing.T) {
 		{"account restrictions", [][]byte{ace(5, 0, writeProperty, restrictions, "", me)}, []Right{WritePwdLastSet}},
 		{"unexpire", [][]byte{ace(5, 0, controlAccess, unexpirePassword, "", me)}, []Right{UnexpirePassword}},
 		{"denied first", [][]byte{ace(6, 0, controlAccess, resetPassword, "", me), ace(0, 0, full, "", "", me)},
-			[]Right{WriteLockoutTime, WritePwdLastSet, UnexpirePassword}},
+			[]Right{WriteLockoutTime, WritePwdLastSet, UnexpirePassword, ReadPermissions}},
 		{"denied later", [][]byte{ace(0, 0, full, "", "", me), ace(1, 0x10, full, "", "", me)}, all},
 		{"denied to a group", [][]byte{ace(1, 0, writeProperty, "", "", group), ace(0, 0, full, "", "", me)},
-			[]Right{ResetPassword, UnexpirePassword}},
+			[]Right{ResetPassword, UnexpirePassword, ReadPermissions}},
 		{"denied to somebody else", [][]byte{ace(1, 0, full, "", "", other), ace(0, 0, full, "", "", me)}, all},
 		{"denied below only", [][]byte{ace(1, inheritOnly, full, "", "", me), ace(0, 0, full, "", "", me)}, all},
 		{"denied the property set", [][]byte{ace(6, 0, writeProperty, restrictions, "", me), ace(5, 0, writeProperty, pwdLastSet, "", me)}, nil},
@@ -114,7 +116,7 @@ func TestAllows(t *testing.T) {
 			[]Right{WritePwdLastSet}},
 		{"granted under a condition", [][]byte{ace(9, 0, full, "", "", me), ace(0xB, 0, full, "", "", me)}, nil},
 		{"denied under a condition", [][]byte{ace(0xC, 0, controlAccess, resetPassword, "", me), ace(0xA, 0, writeProperty, "", "", me),
-			ace(0, 0, full, "", "", me)}, []Right{UnexpirePassword}},
+			ace(0, 0, full, "", "", me)}, []Right{UnexpirePassword, ReadPermissions}},
 		{"audited", [][]byte{ace(2, 0, full, "", "", me), {7, 0, 4, 0}}, nil},
 	}
 	for _, tt := range tests {
@@ -138,7 +140,9 @@ func TestAllows(t *testing.T) {
 func TestNames(t *testing.T) {
 	for r, want := range map[Right]string{
 		ResetPassword: "Reset Password", WriteLockoutTime: "Write lockoutTime", WritePwdLastSet: "Write pwdLastSet",
-		UnexpirePassword: "Unexpire Password",
+		UnexpirePassword: "Unexpire Password", ReadPermissions: "Read Permissions", ReadProperties: "Read all properties", ModifyPermissions: "Modify Permissions",
+		ModifyOwner: "Modify Owner", WriteKeys: "Write msDS-KeyCredentialLink", ReplicateSecrets: "Replicating Directory Changes All",
+		endOfRights: "no right",
 	} {
 		if got := r.String(); got != want {
 			t.Errorf("%q, want %q", got, want)
@@ -240,7 +244,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		for r := ResetPassword; r <= UnexpirePassword; r++ {
+		for r := ResetPassword; r < endOfRights; r++ {
 			named := slices.ContainsFunc(token, func(s []byte) bool { return strings.Contains(string(b), string(s)) })
 			if l.Allows(token, r) && !named && !l.everyone {
 				t.Errorf("%x grants %s to somebody that it does not name", b, r)
