@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"syscall"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+
+	"writeback/internal/directory"
+	"writeback/internal/queue"
+)
+
+// examineBroker checks the way to the broker and what is kept there.
+func examineBroker(ctx context.Context, cfg *loaded) []directory.Finding {
+	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
+	defer cancel()
+	connected := directory.Finding{What: "broker " + cfg.Broker.URL + ": connection, certificate, sign-in"}
+	conn, err := queue.Connect(cfg.Broker, queue.Consumer, zerolog.Nop())
+	if err == nil {
+		defer conn.Close()
+		err = conn.AwaitConnected(ctx)
+	}
+	if connected.Err = disconnected(err); err != nil {
+		return []directory.Finding{connected}
+	}
+	return []directory.Finding{connected, {What: "broker: streams", Err: conn.OnPremises(cfg.Tenant).CheckStreams(ctx)}}
+}
+
+// disconnected says in plain words why there is no connection to the broker.
+func disconnected(err error) error {
+	var dns *net.DNSError
+	var unknown x509.UnknownAuthorityError
+	var name x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &dns):
+		return errors.New("DNS does not know the name: look at broker.url, and at this machine's resolver")
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return errors.New("refused: nothing listens there, or a firewall is in the way")
+	case errors.As(err, &unknown):
+		return errors.New("its certificate was issued by an authority that broker.ca_file does not have")
+	case errors.As(err, &name):
+		return errors.New("its certificate is for another name than that in broker.url")
+	case errors.As(err, &invalid):
+		return fmt.Errorf("its certificate cannot be used: %s", invalid.Error())
+	case errors.Is(err, nats.ErrAuthorization), strings.Contains(strings.ToLower(err.Error()), "authorization violation"):
+		return errors.New("the broker does not know this key: put the user that `consumer init` prints into the broker's environment, " +
+			"or look at broker.nkey_file")
+	}
+	return err
+}
