@@ -39,13 +39,14 @@ func TestScripts(t *testing.T) {
 	}
 	l := startLab(t, "fake")
 	admin := inspect(t, l.endpoints(t))
-	for _, file := range []string{"api.txt", "send.txt", "streams.txt"} {
+	for _, file := range []string{"api.txt", "send.txt", "streams.txt", "check.txt"} {
 		t.Run(strings.TrimSuffix(file, ".txt"), func(t *testing.T) {
 			testscript.Run(t, params(file, func(env *testscript.Env) error {
 				programs(t, env)
 				env.Values["endpoints"], env.Values["admin"] = l.endpoints(t), admin
 				env.Setenv("API", l.APIURL)
 				env.Setenv("TOKENS", l.tokensFile())
+				env.Setenv("CONSUMER", l.path(consumerName(0)))
 				env.Setenv("PROVISION", l.path("nats", "provision.yaml"))
 				for i, u := range l.Directory.Users {
 					env.Setenv(fmt.Sprintf("UPN%d", i), u.UPN)
