@@ -130,8 +130,13 @@ func (f *flight) await(ctx context.Context, wait time.Duration) reset.Status {
 	}
 }
 
-// readEvery is how often the stream is read for a request that is not heard of.
-const readEvery = 10 * time.Second
+// readEvery is how often the stream is read for a request that is not heard of,
+// and readFirst after how long for the first time: the broker loses what it
+// shows live with the server that does.
+const (
+	readFirst = 2 * time.Second
+	readEvery = 10 * time.Second
+)
 
 // giveUp is when a request is left that could not be closed, because the broker
 // is away or shows records that nobody pinned has signed.
@@ -150,7 +155,7 @@ func (f *flight) follow(ctx context.Context) {
 			f.p.cfg.Logger.Error().Stringer(obs.Request, f.ref).Msg("a request could not be closed; it is tried again every minute for a while, and when a publisher starts")
 			return
 		}
-		next := readEvery
+		next := min(max(time.Since(f.arrived), readFirst), readEvery)
 		if left := time.Until(f.deadline()); left > 0 && left < next {
 			next = left
 		}

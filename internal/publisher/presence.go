@@ -64,9 +64,16 @@ func (p *presence) hear(b []byte) {
 	if again && a.Time.Equal(before.at) {
 		return
 	}
-	if ahead := a.Time.Sub(now); ahead > reset.ClockSkew || -ahead > oldest {
+	switch ahead := a.Time.Sub(now); {
+	case ahead > reset.ClockSkew, -ahead > reset.Presence+reset.ClockSkew:
 		log.Error().Dur(obs.Skew, ahead).Msg("a consumer's clock and ours differ too much; nothing is sealed for it")
 		delete(p.seen, a.Replica)
+		p.skewed[a.Replica] = now
+		return
+	case -ahead > oldest:
+		// Its clock is behind, or this one was on its way for long: the
+		// next one tells. Until then we know no more than before.
+		log.Warn().Dur(obs.Skew, ahead).Msg("a consumer's announcement is late, or its clock and ours differ too much; if they all are, nothing is sealed for it any more")
 		p.skewed[a.Replica] = now
 		return
 	}
