@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strings"
 	"syscall"
 
-	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
 	"writeback/internal/directory"
@@ -51,7 +49,7 @@ func disconnected(err error) error {
 		return errors.New("its certificate is for another name than that in broker.url")
 	case errors.As(err, &invalid):
 		return fmt.Errorf("its certificate cannot be used: %s", invalid.Error())
-	case errors.Is(err, nats.ErrAuthorization), strings.Contains(strings.ToLower(err.Error()), "authorization violation"):
+	case queue.UnknownKey(err):
 		return errors.New("the broker does not know this key: put the user that `consumer init` prints into the broker's environment, " +
 			"or look at broker.nkey_file")
 	}

@@ -179,6 +179,13 @@ func (d dialer) Dial(network, addr string) (net.Conn, error) {
 	return conn, err
 }
 
+// UnknownKey reports whether err, of [Conn.AwaitConnected], says that the broker
+// refused to let us sign in.
+func UnknownKey(err error) bool {
+	// The client has one error for the answer, and the answer's text in others.
+	return errors.Is(err, nats.ErrAuthorization) || err != nil && strings.Contains(strings.ToLower(err.Error()), "authorization violation")
+}
+
 // Close sends what is buffered and closes the connection.
 func (c *Conn) Close() {
 	c.nc.FlushTimeout(time.Second)
