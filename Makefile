@@ -33,6 +33,7 @@ lint:
 # How long a reset takes, directly and through the whole system, in one run.
 bench: bin
 	$(GO) run ./internal/lab/bench
+	$(GO) run ./internal/lab/bench -replicas
 
 # Each fuzz target for FUZZTIME.
 FUZZTIME ?= 1m

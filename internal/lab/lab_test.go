@@ -102,11 +102,10 @@ func await(t testing.TB, what string, check func() error) {
 // A response is what the API answered.
 type response struct {
 	Answer
-	Final    bool   `json:"final"`
-	Field    string `json:"field"`
-	Consumer string `json:"consumer"`
-	Header   http.Header
-	Body     string
+	Final  bool   `json:"final"`
+	Field  string `json:"field"`
+	Header http.Header
+	Body   string
 }
 
 // post asks for a reset of the account that key names, such as "upn".

@@ -15,13 +15,14 @@ import (
 
 // An Answer is what the API says of a request.
 type Answer struct {
-	Status  int                `json:"-"`
-	ID      string             `json:"id"`
-	State   string             `json:"state"`
-	Code    string             `json:"code"`
-	Message string             `json:"message"`
-	Timings map[string]float64 `json:"timings_ms"`
-	Details map[string]any     `json:"details"`
+	Status   int                `json:"-"`
+	ID       string             `json:"id"`
+	State    string             `json:"state"`
+	Code     string             `json:"code"`
+	Message  string             `json:"message"`
+	Consumer string             `json:"consumer"`
+	Timings  map[string]float64 `json:"timings_ms"`
+	Details  map[string]any     `json:"details"`
 }
 
 // Reset resets the password of the account with a UPN through the API.

@@ -56,6 +56,10 @@ func TestTakeOver(t *testing.T) {
 			return nil
 		})
 		took = append(took, time.Since(begun))
+		// Five seconds until the broker gives it away, ten to watch the claim.
+		if d := took[i]; d > 30*time.Second {
+			t.Errorf("request %s of %s, killed at %s, was taken over after %s", r.ID, claimed.Consumer, begun.UTC().Format(time.StampMilli), d)
+		}
 		if n := l.fake.Counts(user.SAMAccountName).Passwords - before; got.Code != string(reset.Applied) || n != 1 {
 			t.Errorf("ended as %s, the password was set %d times", got.Body, n)
 		}

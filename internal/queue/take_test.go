@@ -373,3 +373,27 @@ func TestReplicaDies(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestTakeAfterDeath: a replica that is gone has pulls left at the broker. None of
+// them gets a request that another replica waits for.
+func TestTakeAfterDeath(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	cloud, alive := publisher(t, s), consumer(t, s)
+	conn := dial(t, s.Config(queue.Consumer), queue.Consumer, zerolog.Nop())
+	dead := conn.OnPremises("corp")
+	const workers = 4
+	for range workers {
+		go dead.Take(t.Context())
+	}
+	for pending(t, s).NumWaiting != workers {
+		if t.Context().Err() != nil {
+			t.Fatal("the pulls do not arrive")
+		}
+	}
+	conn.Close()
+	enqueue(t, cloud, 1)
+	if d := take(t, alive); d.Attempt != 1 {
+		t.Errorf("taken at attempt %d: those before went to a replica that is gone", d.Attempt)
+	}
+}

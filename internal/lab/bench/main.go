@@ -41,6 +41,7 @@ func main() {
 	resets := flag.Int("resets", 150, "resets of each kind and number of callers")
 	directories := flag.String("directory", "both", "samba, fake or both")
 	bin := flag.String("bin", "bin", "`directory` of the programs")
+	replicas := flag.Bool("replicas", false, "measure one to eight consumers on an instant directory instead")
 	check := flag.Bool("check", false, "exit with status 1 if a limit was missed")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -48,6 +49,13 @@ func main() {
 	kinds := []string{"samba", "fake"}
 	if *directories != "both" {
 		kinds = []string{*directories}
+	}
+	if *replicas {
+		if err := share(ctx, *bin, *resets); err != nil {
+			fmt.Fprintf(os.Stderr, "bench: replicas: %v\n", err)
+			os.Exit(1)
+		}
+		return
 	}
 	kept := true
 	for _, kind := range kinds {

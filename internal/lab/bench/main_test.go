@@ -13,6 +13,13 @@ func TestMeasure(t *testing.T) {
 	}
 }
 
+// Every replica gets a part of the work.
+func TestShare(t *testing.T) {
+	if err := shareAmong(t.Context(), "../../../bin", 4, 8); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestQuantile(t *testing.T) {
 	var s series
 	for i := range 200 {
