@@ -21,6 +21,15 @@ var takeOvers = flag.Int("takeovers", 1, "how many consumers to kill while a mod
 func TestTakeOver(t *testing.T) {
 	l := startLab(t, "fake")
 	e, users := l.endpoints(t), l.Directory.Users
+	at, err := connect(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(at.nc.Close)
+	presence, err := at.js.KeyValue(t.Context(), "consumers")
+	if err != nil {
+		t.Fatal(err)
+	}
 	var took []time.Duration
 	for i := range *takeOvers {
 		user := users[i%len(users)]
@@ -67,9 +76,16 @@ func TestTakeOver(t *testing.T) {
 			t.Errorf("%s was killed and is said to have applied it", got.Consumer)
 		}
 		held.Release()
+		ended := time.Now()
 		await(t, "the consumer's restart", func() error {
 			if now := l.endpoints(t).pid(t, claimed.Consumer); now == killed {
 				return fmt.Errorf("%s is still process %d", claimed.Consumer, now)
+			}
+			// Until it has announced itself, the next request is not sealed
+			// for it, and it could not take that over.
+			entry, err := presence.Get(t.Context(), claimed.Consumer)
+			if err != nil || entry.Created().Before(ended) {
+				return fmt.Errorf("%s has not announced itself: %v", claimed.Consumer, err)
 			}
 			return nil
 		})

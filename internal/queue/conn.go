@@ -186,9 +186,19 @@ func UnknownKey(err error) bool {
 	return errors.Is(err, nats.ErrAuthorization) || err != nil && strings.Contains(strings.ToLower(err.Error()), "authorization violation")
 }
 
-// Close sends what is buffered and closes the connection.
+// closeTimeout is how long the broker may take to hear that we leave.
+const closeTimeout = time.Second
+
+// Close tells the broker that nothing is to be sent here any more, hands back
+// what was on its way, and closes the connection.
 func (c *Conn) Close() {
-	c.nc.FlushTimeout(time.Second)
+	closed := c.nc.StatusChanged(nats.CLOSED)
+	if c.nc.Drain() == nil {
+		select {
+		case <-closed:
+		case <-time.After(closeTimeout):
+		}
+	}
 	c.nc.Close()
 }
 

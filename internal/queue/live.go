@@ -126,15 +126,31 @@ func (t *Tenant) takeOnce(ctx context.Context) (*Delivery, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancelPull := context.WithTimeout(ctx, pull)
-	defer cancelPull()
-	deadline, _ := ctx.Deadline()
-	signs := jetstream.FetchHeartbeat(min(pullAlive, time.Until(deadline)/4))
-	batch, err := consumer.Fetch(1, jetstream.FetchContext(ctx), signs)
+	lasts := pull
+	if deadline, ok := ctx.Deadline(); ok {
+		lasts = min(pull, time.Until(deadline))
+	}
+	// Who stops waiting cannot tell the broker, which may be sending already.
+	pulling, cancelPull := context.WithTimeout(context.WithoutCancel(ctx), lasts)
+	batch, err := consumer.Fetch(1, jetstream.FetchContext(pulling), jetstream.FetchHeartbeat(min(pullAlive, lasts/4)))
 	if err != nil {
+		cancelPull()
 		return nil, err
 	}
-	msg, ok := <-batch.Messages()
+	var msg jetstream.Msg
+	var ok bool
+	select {
+	case msg, ok = <-batch.Messages():
+		cancelPull()
+	case <-ctx.Done():
+		go func() {
+			defer cancelPull()
+			for late := range batch.Messages() {
+				late.Nak() // for somebody who waits
+			}
+		}()
+		return nil, ctx.Err()
+	}
 	if !ok {
 		if err := batch.Error(); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 			return nil, err

@@ -18,6 +18,7 @@ type proxy struct {
 
 	mu        sync.Mutex
 	loses     direction
+	late      chan struct{} // while it is not nil, what the broker says waits until it is closed
 	conns     []net.Conn
 	lost      chan struct{} // has a value when something was lost
 	forwarded sync.WaitGroup
@@ -79,8 +80,11 @@ func (p *proxy) forward(to, from net.Conn, what direction) {
 			return
 		}
 		p.mu.Lock()
-		lost := p.loses == what
+		lost, late := p.loses == what, p.late
 		p.mu.Unlock()
+		if late != nil && what == answers {
+			<-late
+		}
 		if lost {
 			select {
 			case p.lost <- struct{}{}:
@@ -99,6 +103,16 @@ func (p *proxy) lose(what direction) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.loses = what
+}
+
+// delay makes what the broker says arrive only when the returned function is
+// called.
+func (p *proxy) delay() (release func()) {
+	late := make(chan struct{})
+	p.mu.Lock()
+	p.late = late
+	p.mu.Unlock()
+	return sync.OnceFunc(func() { close(late) })
 }
 
 // awaitLost waits until something was lost.

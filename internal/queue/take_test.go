@@ -37,8 +37,14 @@ func enqueue(t *testing.T, cloud *queue.Tenant, n int) {
 }
 
 // hasten makes the broker give up on a replica after a second instead of five.
-// The replicas work with it since they have looked at the consumer before.
 func hasten(t *testing.T, s *broker.Server, replicas ...*queue.Tenant) {
+	t.Helper()
+	patience(t, s, time.Second, replicas...)
+}
+
+// patience sets how long the broker waits for a replica. The replicas work with
+// it since they have looked at the consumer before.
+func patience(t *testing.T, s *broker.Server, d time.Duration, replicas ...*queue.Tenant) {
 	t.Helper()
 	cloud := publisher(t, s)
 	for _, r := range replicas {
@@ -48,7 +54,7 @@ func hasten(t *testing.T, s *broker.Server, replicas ...*queue.Tenant) {
 		}
 	}
 	cfg := pending(t, s).Config
-	cfg.AckWait = time.Second
+	cfg.AckWait = d
 	if _, err := operator(t, s).UpdateConsumer(within(t, 10*time.Second), "REQUESTS", cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -374,6 +380,21 @@ func TestReplicaDies(t *testing.T) {
 	}
 }
 
+// awaitPulls waits until that many pulls wait at the broker.
+func awaitPulls(t *testing.T, s *broker.Server, n int) {
+	t.Helper()
+	ctx, js := within(t, 20*time.Second), operator(t, s)
+	for {
+		c, err := js.Consumer(ctx, "REQUESTS", "consumers")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.CachedInfo().NumWaiting == n {
+			return
+		}
+	}
+}
+
 // TestTakeAfterDeath: a replica that is gone has pulls left at the broker. None of
 // them gets a request that another replica waits for.
 func TestTakeAfterDeath(t *testing.T) {
@@ -386,14 +407,39 @@ func TestTakeAfterDeath(t *testing.T) {
 	for range workers {
 		go dead.Take(t.Context())
 	}
-	for pending(t, s).NumWaiting != workers {
-		if t.Context().Err() != nil {
-			t.Fatal("the pulls do not arrive")
-		}
-	}
+	awaitPulls(t, s, workers)
 	conn.Close()
 	enqueue(t, cloud, 1)
 	if d := take(t, alive); d.Attempt != 1 {
 		t.Errorf("taken at attempt %d: those before went to a replica that is gone", d.Attempt)
 	}
+}
+
+// TestTakeStops: what is on its way from the broker to a replica that stops waiting
+// is given to another at once, and not after the broker's patience.
+func TestTakeStops(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	way, cfg := through(t, s, queue.Consumer)
+	cloud, stays := publisher(t, s), consumer(t, s)
+	stops := connect(t, cfg, queue.Consumer).OnPremises("corp")
+	patience(t, s, time.Minute, stops, stays)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	ended := make(chan error)
+	go func() {
+		_, err := stops.Take(ctx)
+		ended <- err
+	}()
+	awaitPulls(t, s, 1)
+	release := way.delay()
+	defer release()
+	enqueue(t, cloud, 1)
+	awaitPulls(t, s, 0) // it was sent
+	stop()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("Take = %v", err)
+	}
+	release()
+	take(t, stays)
 }
