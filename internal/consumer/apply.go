@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"writeback/internal/audit"
@@ -22,7 +23,7 @@ func (c *Consumer) apply(ctx context.Context, r *request, unreadable error, last
 	if unreadable != nil {
 		return c.refuse(ctx, r, last, reset.Entry{}, &reset.Error{Code: reset.Unreadable, Err: unreadable})
 	}
-	ask := r.ask()
+	ask := r.forPolicy()
 	if err := c.cfg.Policy.Before(ask); err != nil {
 		return c.turnDown(ctx, r, last, reset.Entry{}, err)
 	}
@@ -32,7 +33,8 @@ func (c *Consumer) apply(ctx context.Context, r *request, unreadable error, last
 	if err != nil {
 		return fate{kind: handedBack, reason: c.away(ctx), delay: soon, cause: err}, false
 	}
-	defer session.End()
+	end := sync.OnceFunc(session.End)
+	defer end()
 	entry, err := c.find(finding, session, r.body.Account)
 	if err == nil {
 		err = c.judge(finding, r, session, ask, &entry)
@@ -56,11 +58,12 @@ func (c *Consumer) apply(ctx context.Context, r *request, unreadable error, last
 	case unanswered:
 		return c.unanswered(r, cl, err)
 	}
+	end() // the broker may take its time
 	return c.settle(ctx, r, cl, err), false
 }
 
-// ask is what the policy is asked about r.
-func (r *request) ask() guard.Ask {
+// forPolicy is what the policy is asked about r.
+func (r *request) forPolicy() guard.Ask {
 	return guard.Ask{Request: r.hash, Operation: r.Header.Operation, Actor: r.body.Actor.Kind, Name: r.body.Account.Kind, At: time.Now()}
 }
 
@@ -109,6 +112,7 @@ func (c *Consumer) unanswered(r *request, cl *claim, err error) (fate, bool) {
 // or says which follow-ups may not have been done.
 func (r *request) send(ctx context.Context, s Session, cl *claim, entry reset.Entry) error {
 	var err error
+	cl.used = true
 	switch r.Header.Operation {
 	case reset.Reset:
 		err = s.SetPassword(ctx, entry, r.body.Password)
@@ -142,7 +146,9 @@ func (r *request) followUp(ctx context.Context, s Session, cl *claim, entry rese
 	follow := func(what string, modify func(context.Context, reset.Entry) error) {
 		err := ctx.Err()
 		if err == nil {
-			err = modify(ctx, entry)
+			if err = modify(ctx, entry); said(err) == unanswered {
+				r.outstanding = time.Now()
+			}
 		}
 		if err == nil {
 			return

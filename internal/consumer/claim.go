@@ -16,8 +16,11 @@ import (
 type claim struct {
 	audit.Link
 	begun time.Time // just before it was first published
-	sent  bool      // a modify was sent under it, and not answered for certain
+	used  bool      // a modify was sent under it: there is no second one
+	sent  bool      // and that was not answered for certain
 	on    subject
+
+	asking bool // it says that the directory is about to be asked, by us, who have not yet
 }
 
 // A subject is whom a claim is about.
@@ -68,25 +71,26 @@ const claimTimeout = 15 * time.Second
 // claim writes our claim after last. It returns nil, and what to do instead, if
 // it is not certain that the claim is stored and ours.
 func (c *Consumer) claim(ctx context.Context, r *request, last audit.Link, on subject) (*claim, fate, bool) {
-	return c.claimAs(ctx, r, r.next(envelope.Claimed, last), on, last)
+	mine := r.claimed(last)
+	return c.claimAs(ctx, r, r.next(envelope.Claimed, last), last, &claim{on: on, asking: mine != nil && mine.asking})
 }
 
 // claimAsking claims once more, to say that the directory is about to be asked.
 func (c *Consumer) claimAsking(ctx context.Context, r *request, cl *claim) (*claim, fate, bool) {
 	rec := r.next(envelope.Claimed, cl.Link)
 	rec.Asked = true
-	return c.claimAs(ctx, r, rec, cl.on, cl.Link)
+	return c.claimAs(ctx, r, rec, cl.Link, &claim{on: cl.on, asking: true})
 }
 
-func (c *Consumer) claimAs(ctx context.Context, r *request, rec envelope.Record, on subject, last audit.Link) (*claim, fate, bool) {
-	cl := &claim{begun: time.Now(), on: on}
+func (c *Consumer) claimAs(ctx context.Context, r *request, rec envelope.Record, last audit.Link, cl *claim) (*claim, fate, bool) {
+	cl.begun = time.Now()
 	// Who claims after a claim cannot know what was done under it, or does
 	// know that a modify was not answered.
 	rec.Doubt = rec.Doubt || last.Kind == envelope.Claimed
 	// Longer than a claim is fresh, and through a stop: a claim that we know
 	// to be stored can be released, one that we do not know of cannot.
 	var err error
-	cl.Link, err = c.append(context.WithoutCancel(ctx), r, rec, envelope.Private{GUID: on.GUID, Witnesses: on.Witnesses}, claimTimeout)
+	cl.Link, err = c.append(context.WithoutCancel(ctx), r, rec, envelope.Private{GUID: cl.on.GUID, Witnesses: cl.on.Witnesses}, claimTimeout)
 	r.own[cl.Writer.Number] = cl
 	switch {
 	case errors.Is(err, reset.ErrConflict):
@@ -107,8 +111,8 @@ func (c *Consumer) maySend(ctx context.Context, r *request, cl *claim) bool {
 	now := time.Now()
 	// A wall clock that was set back says nothing about the claim's age.
 	wall := now.Round(0).Sub(cl.begun.Round(0))
-	return ctx.Err() == nil && now.Sub(cl.begun) < reset.Window && wall < reset.Window && wall > -reset.ClockSkew &&
-		!now.After(r.Header.Deadline)
+	return !cl.used && ctx.Err() == nil && now.Sub(cl.begun) < reset.Window && wall < reset.Window && wall > -reset.ClockSkew &&
+		!r.late()
 }
 
 // giveUp says on the chain that nothing was sent under our claim, so that
@@ -123,5 +127,9 @@ func (c *Consumer) giveUp(ctx context.Context, r *request, cl *claim, cause erro
 	case cause == nil && ctx.Err() == nil:
 		return fate{}, true // the claim was slow, or the deadline has passed: look again
 	}
-	return fate{kind: handedBack, reason: c.away(ctx), delay: soon, cause: cause}, false
+	reason := c.away(ctx)
+	if errors.Is(cause, errStopping) {
+		reason = interrupted
+	}
+	return fate{kind: handedBack, reason: reason, delay: soon, cause: cause}, false
 }

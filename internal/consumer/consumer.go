@@ -137,8 +137,9 @@ type Consumer struct {
 	presence *presence
 	metrics  metrics
 
-	slots   chan struct{} // holds one for every request that is worked on
-	resting chan struct{} // and one for every request that rests
+	stopping chan struct{} // closed when Run is to end
+	slots    chan struct{} // holds one for every request that is worked on
+	resting  chan struct{} // and one for every request that rests
 
 	mu     sync.Mutex
 	inHand map[reset.ID]bool
@@ -163,6 +164,7 @@ func New(cfg Config) (*Consumer, error) {
 		cfg:      cfg,
 		verify:   audit.Verifier{Tenant: cfg.Tenant, Publishers: cfg.Publishers, Consumers: cfg.Consumers},
 		presence: newPresence(cfg),
+		stopping: make(chan struct{}),
 		slots:    make(chan struct{}, cfg.Workers),
 		resting:  make(chan struct{}, maxResting),
 		inHand:   make(map[reset.ID]bool),
@@ -174,19 +176,20 @@ func New(cfg Config) (*Consumer, error) {
 // Run works until ctx ends, and then until what is in hand has been finished or
 // handed back. It returns early only if the sealing keys cannot be kept.
 func (c *Consumer) Run(ctx context.Context) error {
-	// What is in hand when ctx ends is finished, for a while.
-	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer cancel(nil)
-	defer context.AfterFunc(ctx, func() {
-		timer := time.AfterFunc(c.cfg.SoftStop, func() { cancel(errStopping) })
-		context.AfterFunc(work, func() { timer.Stop() })
-	})()
-
 	c.begun = time.Now()
 	announced := make(chan struct{})
 	failed := make(chan error, 1)
 	taking, stopTaking := context.WithCancel(ctx)
 	defer stopTaking()
+	// What is in hand at the stop is finished, for a while; what rests is
+	// handed back at once.
+	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	defer context.AfterFunc(taking, func() {
+		close(c.stopping)
+		timer := time.AfterFunc(c.cfg.SoftStop, func() { cancel(errStopping) })
+		context.AfterFunc(work, func() { timer.Stop() })
+	})()
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := c.announce(taking, announced); err != nil {
@@ -250,7 +253,7 @@ func (c *Consumer) work(ctx context.Context, d Delivery, leave func()) {
 // A fate is what becomes of a delivery.
 type fate struct {
 	kind   fateKind
-	rest   time.Duration // of settled: how long its slot stays taken, for a modify that may still be on its way
+	hold   time.Duration // of settled: how long its slot stays taken, for a modify that may still be on its way
 	code   reset.Code    // of settled: the outcome that is on the chain; empty if another wrote it
 	reason string        // of the other kinds, from a closed list
 	delay  time.Duration // of handedBack
@@ -281,8 +284,8 @@ func (c *Consumer) release(ctx context.Context, d Delivery, f fate, log zerolog.
 		// look, but a wait for it costs us nothing.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ackLimit)
 		defer cancel()
-		if f.rest > 0 {
-			err = d.HandBack(f.rest)
+		if f.hold > 0 {
+			err = d.HandBack(f.hold)
 		} else {
 			err = d.Ack(ctx)
 		}

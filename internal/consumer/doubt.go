@@ -49,7 +49,7 @@ func (c *Consumer) doubt(ctx context.Context, r *request, unreadable error, chai
 		return fate{kind: handedBack, reason: recordsBroken, delay: later, cause: err}, false
 	case r.Header.Operation != reset.Probe && len(on.Witnesses) > 0:
 		// Something may have been sent.
-	case time.Now().After(r.Header.Deadline):
+	case r.late():
 		r.outstanding = time.Time{}
 		return c.refuse(ctx, r, last, reset.Entry{}, &reset.Error{Code: reset.Expired})
 	default:
@@ -60,42 +60,60 @@ func (c *Consumer) doubt(ctx context.Context, r *request, unreadable error, chai
 	if cl == nil {
 		return f, again
 	}
-	d := &resolution{c, r, cl}
+	d := &resolution{Consumer: c, r: r, cl: cl}
 	return d.resolve(ctx)
 }
 
 // A resolution is a request in doubt under our claim.
 type resolution struct {
 	*Consumer
-	r  *request
-	cl *claim
+	r     *request
+	cl    *claim
+	blind time.Time // since when no domain controller was seen that knows; zero if the last look saw one
 }
+
+// blindFor is how long a replica keeps a request that it cannot look into.
+const blindFor = 20 * time.Second
 
 // resolve looks at the account until what it sees decides what is to be done.
 func (d *resolution) resolve(ctx context.Context) (fate, bool) {
 	for {
 		d.r.hand.keep(reset.Window + reset.ModifyTimeout)
+		// A modify that comes while the account is read may be missed.
+		mayCome := d.r.mayStillCome()
 		v := d.look(ctx)
-		f, again, wait := d.decide(ctx, v)
+		f, again, wait := d.decide(ctx, &v, mayCome)
 		v.end()
 		if wait == 0 {
 			return f, again
 		}
-		if age := time.Since(d.r.Header.Accepted); age > reset.Correctable || age > reset.Life && v.sight == changed {
+		age := time.Since(d.r.Header.Accepted)
+		if age > reset.Correctable || age > reset.Life && v.sight == changed {
 			return fate{kind: handedBack, reason: inDoubt, delay: later}, false
+		}
+		switch {
+		case v.sight != hidden:
+			d.blind = time.Time{}
+		case d.blind.IsZero():
+			d.blind = time.Now()
+		case time.Since(d.blind) > blindFor && age < reset.QueueAge-blindFor:
+			// Another replica may see more, as long as the broker has the
+			// request for it.
+			return d.giveUp(ctx, d.r, d.cl, reset.ErrDirectoryUnavailable)
 		}
 		if d.rest(ctx, d.r, wait) {
 			continue
 		}
-		if ctx.Err() != nil && !d.cl.sent {
-			return d.giveUp(ctx, d.r, d.cl, nil) // others need not wait for us
+		if d.isStopping(ctx) {
+			return d.giveUp(ctx, d.r, d.cl, errStopping) // others need not wait for us
 		}
-		return fate{kind: handedBack, reason: inDoubt, delay: reset.TakeOver, cause: context.Cause(ctx)}, false
+		return fate{kind: handedBack, reason: inDoubt, delay: reset.TakeOver}, false
 	}
 }
 
-// settled settles the request.
-func (d *resolution) settled(ctx context.Context, result error) (fate, bool, time.Duration) {
+// conclude settles the request. The connection is for others meanwhile.
+func (d *resolution) conclude(ctx context.Context, v *view, result error) (fate, bool, time.Duration) {
+	v.end()
 	return d.settle(ctx, d.r, d.cl, result), false, 0
 }
 
@@ -105,31 +123,38 @@ func unconfirmed(why string) error {
 
 // decide is the second half of the state table: what follows from what the
 // account looks like. If that is nothing yet, it says how long to wait for the
-// next look.
-func (d *resolution) decide(ctx context.Context, v view) (f fate, again bool, wait time.Duration) {
-	r, late := d.r, time.Now().After(d.r.Header.Deadline)
+// next look. mayCome is how long a modify could still come when this one began.
+func (d *resolution) decide(ctx context.Context, v *view, mayCome time.Duration) (f fate, again bool, wait time.Duration) {
+	r, late := d.r, d.r.late()
 	unlock := r.Header.Operation == reset.Unlock
 	switch {
 	case v.sight == hidden:
 		return fate{}, false, later
 	case v.sight == gone:
-		return d.settled(ctx, unconfirmed("the account was deleted after a modify may have been sent"))
+		return d.conclude(ctx, v, unconfirmed("the account was deleted after a modify may have been sent"))
 	case v.sight == changed && unlock && !v.entry.Locked:
-		return d.settled(ctx, nil)
+		return d.conclude(ctx, v, nil)
 	case v.sight == changed && unlock && late:
-		return d.settled(ctx, unconfirmed("the account is locked, perhaps once more"))
+		return d.conclude(ctx, v, unconfirmed("the account is locked, perhaps once more"))
 	case v.sight == changed && !unlock:
-		return d.ask(ctx, v)
+		return d.identify(ctx, v)
 	case !late && r.refusal == nil:
 		return d.resend(ctx, v)
 	case v.sight != unchanged:
 		return fate{}, false, later // a domain controller that may know more is away
-	case r.mayStillCome() > 0:
-		return fate{}, false, r.mayStillCome()
+	case mayCome > 0:
+		return fate{}, false, mayCome
 	case r.refusal != nil:
-		return d.settled(ctx, r.refusal)
+		return d.conclude(ctx, v, r.refusal)
 	}
-	return d.settled(ctx, &reset.Error{Code: reset.Expired})
+	return d.conclude(ctx, v, &reset.Error{Code: reset.Expired})
+}
+
+// late reports whether the deadline has passed, by either clock: the wall clock
+// can be set back, and the other stands still while the machine sleeps.
+func (r *request) late() bool {
+	now := time.Now()
+	return now.After(r.deadline) || now.Round(0).After(r.Header.Deadline)
 }
 
 // mayStillCome is how long a modify that was sent before now may still be
@@ -141,9 +166,9 @@ func (r *request) mayStillCome() time.Duration {
 	return max(0, time.Until(r.outstanding.Add(reset.Window+reset.ModifyTimeout+reset.Grace)))
 }
 
-// outstanding is the same for a request that has ended, from what its chain
-// says: whose clock dated that may differ from ours.
-func outstanding(chain audit.Chain) time.Duration {
+// slotHeld is the same for a request that has ended, from what its chain says:
+// whose clock dated that may differ from ours.
+func slotHeld(chain audit.Chain) time.Duration {
 	for i, l := range slices.Backward(chain) {
 		if l.Kind == envelope.Claimed && i+1 < len(chain) && chain[i+1].Kind == envelope.Claimed {
 			return max(0, time.Until(l.Time.Add(reset.Window+reset.ModifyTimeout+reset.Grace+reset.ClockSkew)))
@@ -154,16 +179,16 @@ func outstanding(chain audit.Chain) time.Duration {
 
 // resend applies a request of which it is certain that nothing had an effect
 // yet, or of which the same may safely be sent to another domain controller.
-func (d *resolution) resend(ctx context.Context, v view) (fate, bool, time.Duration) {
+func (d *resolution) resend(ctx context.Context, v *view) (fate, bool, time.Duration) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), findTimeout+reset.ModifyTimeout)
 	defer cancel()
 	r := d.r
-	err := d.cfg.Policy.Before(r.ask())
+	err := d.cfg.Policy.Before(r.forPolicy())
 	if err == nil && !d.cfg.Policy.Reaches(v.entry.DN) {
 		err = &reset.Error{Code: reset.AccountNotFound}
 	}
 	if err == nil {
-		err = d.judge(ctx, r, v.session, r.ask(), &v.entry)
+		err = d.judge(ctx, r, v.session, r.forPolicy(), &v.entry)
 	}
 	if err != nil {
 		if said(err) == answered {
@@ -171,16 +196,15 @@ func (d *resolution) resend(ctx context.Context, v view) (fate, bool, time.Durat
 		}
 		return fate{}, false, soon
 	}
-	if on := d.cl.on; v.sight == elsewhere && !on.has(v.entry.Witness.DC) {
+	on := d.cl.on
+	if v.sight == elsewhere && !on.has(v.entry.Witness.DC) {
 		on.Witnesses = append(slices.Clone(on.Witnesses), v.entry.Witness)
-		cl, f, again := d.claim(ctx, r, d.cl.Link, on)
-		if cl == nil {
-			return f, again, 0
-		}
-		d.cl = cl
+	}
+	if f, again, ok := d.refresh(ctx, on); !ok {
+		return f, again, 0
 	}
 	if !d.maySend(ctx, r, d.cl) {
-		return fate{}, true, 0 // to be claimed anew
+		return fate{}, false, soon
 	}
 	err = r.send(ctx, v.session, d.cl, v.entry)
 	switch said(err) {
@@ -191,7 +215,7 @@ func (d *resolution) resend(ctx context.Context, v view) (fate, bool, time.Durat
 		return f, again, 0
 	}
 	if o, _ := reset.OutcomeOf(err); o.Code == reset.Applied || o.Code == reset.AppliedPartly {
-		return d.settled(ctx, err)
+		return d.conclude(ctx, v, err)
 	}
 	// It may have been refused for what an earlier modify of the same request
 	// has done. The next look says.
@@ -199,29 +223,65 @@ func (d *resolution) resend(ctx context.Context, v view) (fate, bool, time.Durat
 	return fate{}, false, soon
 }
 
-// ask finds out by a bind, the only one for this request, whether the password
-// that somebody has set since the witness is the request's.
-func (d *resolution) ask(ctx context.Context, v view) (fate, bool, time.Duration) {
-	switch {
-	case d.cl.Asked:
-		return d.settled(ctx, unconfirmed("the directory was asked before, and the answer is not known"))
-	case v.entry.Locked:
-		return fate{}, false, later // no bind would tell
+// refresh claims once more if our claim is too old for a modify, or does not name
+// every domain controller that one may be sent to. ok is false if the chain has
+// moved instead.
+func (d *resolution) refresh(ctx context.Context, on subject) (f fate, again, ok bool) {
+	if len(on.Witnesses) == len(d.cl.on.Witnesses) && d.maySend(ctx, d.r, d.cl) {
+		return fate{}, false, true
 	}
-	cl, f, again := d.claimAsking(ctx, d.r, d.cl)
+	cl, f, again := d.claim(ctx, d.r, d.cl.Link, on)
 	if cl == nil {
-		return f, again, 0
+		return f, again, false
 	}
 	d.cl = cl
-	asking := context.WithoutCancel(ctx)
-	right, err := v.session.Ask(asking, v.entry, d.r.body.Password)
+	return fate{}, false, true
+}
+
+// identify finds out whose password it is that was set since the witness: by a
+// bind, the only one for this request. A bind does not tell while the account is
+// locked, so that a reset first does what it would have done next, and unlocks.
+func (d *resolution) identify(ctx context.Context, v *view) (fate, bool, time.Duration) {
+	r := d.r
 	switch {
-	case err != nil:
-		return d.settled(ctx, &reset.Error{Code: reset.Unconfirmed, Err: err})
-	case !right:
-		return d.settled(ctx, unconfirmed("another password was set since"))
+	case d.cl.Asked && !d.cl.asking:
+		return d.conclude(ctx, v, unconfirmed("the directory was asked before, and the answer is not known"))
+	case v.entry.Locked && r.Header.Operation == reset.Reset && !r.late():
+		if f, again, ok := d.refresh(ctx, d.cl.on); !ok {
+			return f, again, 0
+		}
+		if d.maySend(ctx, r, d.cl) {
+			d.cl.used = true
+			err := v.session.Unlock(context.WithoutCancel(ctx), v.entry)
+			if err == nil {
+				return fate{}, false, soon
+			}
+			if said(err) == unanswered {
+				r.outstanding = time.Now()
+			}
+		}
+		return fate{}, false, later
+	case v.entry.Locked:
+		return fate{}, false, later
 	}
-	return d.settled(ctx, d.r.followUp(asking, v.session, cl, v.entry))
+	if !d.cl.Asked {
+		cl, f, again := d.claimAsking(ctx, r, d.cl)
+		if cl == nil {
+			return f, again, 0
+		}
+		d.cl = cl
+	}
+	bind := context.WithoutCancel(ctx)
+	right, err := v.session.Ask(bind, v.entry, r.body.Password)
+	switch {
+	case errors.Is(err, reset.ErrDirectoryUnavailable), errors.Is(err, reset.ErrNotAsked) && !r.late():
+		return fate{}, false, later // nothing was sent
+	case err != nil:
+		return d.conclude(ctx, v, &reset.Error{Code: reset.Unconfirmed, Err: err})
+	case !right:
+		return d.conclude(ctx, v, unconfirmed("another password was set since"))
+	}
+	return d.conclude(ctx, v, r.followUp(bind, v.session, d.cl, v.entry))
 }
 
 // A sight is what a look at the account shows.
@@ -243,9 +303,10 @@ type view struct {
 	entry   reset.Entry
 }
 
-func (v view) end() {
+func (v *view) end() {
 	if v.session != nil {
 		v.session.End()
+		v.session = nil
 	}
 }
 
@@ -278,7 +339,7 @@ func (d *resolution) look(ctx context.Context) view {
 			best = v
 		}
 	}
-	if best.sight != hidden || len(on.Witnesses) == envelope.MaxWitnesses || time.Now().After(d.r.Header.Deadline) {
+	if best.sight != hidden || len(on.Witnesses) == envelope.MaxWitnesses || d.r.late() {
 		return best
 	}
 	v := d.visit(ctx, account, "")

@@ -228,39 +228,30 @@ func TestAskedOnce(t *testing.T) {
 	})
 }
 
-// A locked account is not asked about; the request ends as unconfirmed, or as
-// what it is once the lockout is over.
+// No bind tells while the account is locked: a reset unlocks it first, if it may.
 func TestLockedInDoubt(t *testing.T) {
-	for _, over := range []bool{true, false} {
-		t.Run(fmt.Sprintf("over %t", over), func(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		permitted bool // to unlock
+		over      time.Duration
+		want      reset.Code
+	}{
+		{"unlocked", true, time.Hour, reset.Applied},
+		{"the lockout ends", false, time.Minute, reset.Applied},
+		{"it does not end", false, time.Hour, reset.Unconfirmed},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := newCompany(t)
-				c.account.lost = true
-				c.stallAt("answer", func() {
-					c.account.mu.Lock()
-					defer c.account.mu.Unlock()
-					c.account.locked = true
-				})
+				c.account.lost, c.account.mayUnlock = true, tt.permitted
+				c.stallAt("answer", func() { c.account.setLocked(true) })
 				r, ref := c.deliver(nil)
-				done := make(chan struct{})
-				go func() {
-					defer close(done)
-					c.finish(0, r, ref)
-				}()
-				time.Sleep(time.Minute)
-				want := reset.Unconfirmed
-				if over {
-					want = reset.Applied
-					c.account.mu.Lock()
-					c.account.locked = false
-					c.account.mu.Unlock()
+				time.AfterFunc(tt.over, func() { c.account.setLocked(false) })
+				c.finish(0, r, ref)
+				if code := c.check(ref); code != tt.want {
+					t.Errorf("outcome %s, want %s: %v", code, tt.want, kinds(c.records(ref)))
 				}
-				time.Sleep(reset.Life)
-				c.publisher("close", ref)
-				<-done
-				if code := c.check(ref); code != want {
-					t.Errorf("outcome %s, want %s: %v", code, want, kinds(c.records(ref)))
-				}
+				time.Sleep(time.Hour)
 			})
 		})
 	}
@@ -359,7 +350,7 @@ func TestCorrected(t *testing.T) {
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
-				c.work(0, r)
+				c.finish(0, r, ref)
 			}()
 			time.Sleep(2 * time.Second)
 			c.account.setDown("dc1", true)

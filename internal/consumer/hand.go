@@ -86,7 +86,18 @@ func (c *Consumer) rest(ctx context.Context, r *request, d time.Duration) bool {
 	select {
 	case <-timer.C:
 		return true
+	case <-c.stopping:
+		return false
 	case <-ctx.Done():
 		return false
+	}
+}
+
+func (c *Consumer) isStopping(ctx context.Context) bool {
+	select {
+	case <-c.stopping:
+		return true
+	default:
+		return ctx.Err() != nil
 	}
 }

@@ -29,6 +29,7 @@ type account struct {
 	usn        uint64
 	pwdLastSet int64
 	locked     bool
+	mayUnlock  bool
 	deleted    bool
 	down       map[string]bool // domain controllers
 	best       string          // that is preferred
@@ -48,7 +49,7 @@ type account struct {
 }
 
 func newAccount() *account {
-	return &account{current: "Before-5", history: []string{"Before-5"}, usn: 7, pwdLastSet: 100, best: "dc1", down: map[string]bool{}, at: func(string) {}}
+	return &account{current: "Before-5", history: []string{"Before-5"}, usn: 7, pwdLastSet: 100, best: "dc1", mayUnlock: true, down: map[string]bool{}, at: func(string) {}}
 }
 
 // set sets a password as an administrator would.
@@ -78,6 +79,12 @@ func (a *account) reset(password string) error {
 	a.store(password)
 	a.executed++
 	return nil
+}
+
+func (a *account) setLocked(locked bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.locked = locked
 }
 
 // setDown says whether a domain controller is away.
@@ -170,6 +177,10 @@ func (s *accountSession) Ask(_ context.Context, _ reset.Entry, pw secret.Value) 
 
 func (s *accountSession) Unlock(context.Context, reset.Entry) error {
 	s.a.mu.Lock()
+	if !s.a.mayUnlock {
+		s.a.mu.Unlock()
+		return &reset.Error{Code: reset.NotPermitted}
+	}
 	if s.a.locked {
 		s.a.locked = false
 		s.a.usn++

@@ -49,6 +49,8 @@ type request struct {
 	key  *seal.RecordKey // for the private part of its records; nil if the body does not open
 	hand *hand           // keeps it from other replicas
 
+	deadline time.Time // as we took it, so that it does not move with the wall clock
+
 	own         map[uint64]*claim // what we claimed, by the number of the record
 	outstanding time.Time         // when it was last possible that a modify of somebody's is on its way
 	refusal     error             // what the directory said to a modify of ours in doubt
@@ -85,18 +87,23 @@ func (c *Consumer) process(ctx context.Context, d Delivery, leave func(), log *z
 		return fate{kind: handedBack, reason: inHandHere, delay: soon}
 	}
 	defer c.letGo(ref.ID)
-	r := &request{Request: req, ref: ref, hash: sha256.Sum256(d.Data), hand: newHand(d, leave), own: make(map[uint64]*claim)}
+	r := &request{Request: req, ref: ref, hash: sha256.Sum256(d.Data), hand: newHand(d, leave), own: make(map[uint64]*claim), deadline: now.Add(h.Deadline.Sub(now))}
 	defer c.keepInHand(ctx, r.hand)()
 
 	unreadable := c.open(r, d.Slot)
 	if errors.Is(unreadable, unseal.ErrNoBox) && (c.presence.holds(req.Wraps, now) || now.Sub(c.begun) < listening) {
 		return fate{kind: handedBack, reason: otherReplica, delay: soon}
 	}
-	if r.body != nil {
-		defer r.body.Password.Wipe()
-		defer r.body.Current.Wipe()
-	}
+	defer r.wipe()
 	return c.walk(ctx, r, unreadable, d.Attempt)
+}
+
+// wipe ends the passwords' stay in memory.
+func (r *request) wipe() {
+	if r.body != nil {
+		r.body.Password.Wipe()
+		r.body.Current.Wipe()
+	}
 }
 
 // open opens the request's body. An error means that nobody can act on it.
@@ -132,6 +139,10 @@ func (c *Consumer) open(r *request, slot string) error {
 // follow up.
 const maxChain = 60
 
+// crowded is how long a chain is whose request is tried less often, so that it
+// is not full before the deadline.
+const crowded = 10
+
 // walk is the state table of docs/life-of-a-request.md: what is done depends on
 // what the chain of records ends in. It goes round until the request has a fate.
 func (c *Consumer) walk(ctx context.Context, r *request, unreadable error, attempt uint64) fate {
@@ -154,20 +165,23 @@ func (c *Consumer) walk(ctx context.Context, r *request, unreadable error, attem
 		last := chain.Last()
 		switch mine := r.claimed(last); {
 		case chain.Ended():
-			return fate{kind: settled, rest: outstanding(chain)}
+			return fate{kind: settled, hold: slotHeld(chain)}
 		case len(chain) >= maxChain:
 			return fate{kind: handedBack, reason: recordsFull, delay: later}
 		case mine != nil && !mine.sent && !last.Doubt:
 			f, again = c.giveUp(ctx, r, mine, nil)
 		case !chain.Cancellable():
 			f, again = c.doubt(ctx, r, unreadable, chain)
-		case time.Now().After(r.Header.Deadline):
+		case r.late():
 			// The publisher's cancel ends it.
 			return fate{kind: handedBack, reason: pastDeadline, delay: later}
 		default:
 			f, again = c.apply(ctx, r, unreadable, last)
 		}
 		if !again {
+			if f.delay == soon && len(chain) > crowded {
+				f.delay = later
+			}
 			return f
 		}
 	}

@@ -21,6 +21,7 @@ const settleAfterStop = 10 * time.Second
 // nil or a *reset.Error.
 func (c *Consumer) settle(ctx context.Context, r *request, cl *claim, result error) fate {
 	applied := time.Now()
+	r.wipe() // the broker may take its time
 	outcome, _ := reset.OutcomeOf(result)
 	storing, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -35,7 +36,7 @@ func (c *Consumer) settle(ctx context.Context, r *request, cl *claim, result err
 	case err != nil:
 		return fate{kind: handedBack, reason: settleUnknown, delay: soon, cause: err}
 	}
-	return fate{kind: settled, code: outcome.Code, cause: result, rest: r.mayStillCome()}
+	return fate{kind: settled, code: outcome.Code, cause: result, hold: r.mayStillCome()}
 }
 
 // next returns a record of kind that follows last.
@@ -98,5 +99,5 @@ func (c *Consumer) late(ctx context.Context, r *request, rec envelope.Record, pr
 	if _, err := c.append(ctx, r, truth, private, later); err != nil {
 		return fate{kind: handedBack, reason: settleUnknown, delay: soon, cause: err}
 	}
-	return fate{kind: settled, code: rec.Code, cause: result, rest: r.mayStillCome()}
+	return fate{kind: settled, code: rec.Code, cause: result, hold: r.mayStillCome()}
 }

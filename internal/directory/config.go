@@ -115,14 +115,6 @@ func (c Config) Validate() error {
 	return err
 }
 
-// where says in words which domain controllers c names.
-func (c Config) where() string {
-	if c.Domain != "" {
-		return "of " + c.Domain
-	}
-	return strings.Join(c.URLs, ", ")
-}
-
 // An address is where a domain controller listens.
 type address struct {
 	url      string // for people

@@ -139,7 +139,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 // sweep closes, now and every minute, what nobody else will.
 func (p *Publisher) sweep(ctx context.Context, t *tenant) {
 	ended := make(map[reset.ID]bool) // those of the last round that had
-	for back := startBack; ctx.Err() == nil; back = sweepBack {
+	for back := startBack; ctx.Err() == nil; {
 		seen := make(map[reset.ID]bool) // and whether it has ended
 		err := t.Broker.Scan(ctx, time.Now().Add(-back), func(ref reset.Ref) error {
 			if _, ok := seen[ref.ID]; ok || t.flight(ref.ID) != nil {
@@ -159,7 +159,9 @@ func (p *Publisher) sweep(ctx context.Context, t *tenant) {
 			}
 			return ctx.Err()
 		})
-		if err != nil && ctx.Err() == nil {
+		if err == nil {
+			back = sweepBack
+		} else if ctx.Err() == nil {
 			p.cfg.Logger.Warn().Str(obs.Tenant, t.Name).AnErr(obs.Cause, err).Msg("looking for requests that were left open")
 		}
 		ended = seen
