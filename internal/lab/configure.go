@@ -112,7 +112,7 @@ func (l *Lab) configureConsumer(i int, publisherKey string, others []node) error
 		"broker": l.brokerNode(queue.Consumer), "signing_key_file": "consumer.key", "policy_file": "policy.yaml",
 		"publishers": []node{{"key": publisherKey}}, "consumers": others,
 		"directory": node{
-			"urls": []string{l.Directory.URL}, "ca_file": l.Directory.CAFile,
+			"urls": l.urls, "ca_file": l.Directory.CAFile,
 			"bind_dn": l.Directory.ServiceDN, "password_file": "ad-password",
 		},
 	}

@@ -32,14 +32,15 @@ type Options struct {
 	Dir       string    // everything that this run writes; missing or empty
 	Consumers int       // replicas, 1 to 8
 	Nodes     int       // of the broker, 1 or 3; 0 is 1
-	Directory string    // "samba" or "fake"
+	Directory string    // "samba" or "fake"; "samba-pair" or "fake-pair" for two domain controllers
 	Endpoints string    // file for scripts; none if empty
 	Out       io.Writer // what is started, and what died
 }
 
 // A Lab is a running system.
 type Lab struct {
-	Directory testkit.Directory
+	Directory testkit.Directory // of a pair, that of DC1
+	Pair      *samba.Pair       // of "samba-pair", else nil; it is not started again when it dies
 	APIURL    string
 	Token     string
 	Broker    *broker.Files // of the first node
@@ -49,6 +50,8 @@ type Lab struct {
 	nodes   []*broker.Files
 	admin   string
 	fake    *fakead.Server // nil where the directory is a real one
+	second  *fakead.Server // of "fake-pair"
+	urls    []string       // of the domain controllers
 	runtime string         // tmpfs directory of the consumers; empty if there is none
 	close   []func()
 
@@ -120,22 +123,43 @@ func (l *Lab) startDirectory(ctx context.Context) error {
 		}
 		l.close = append(l.close, func() { d.Close() })
 		l.Directory = d.Directory
+		l.urls = []string{d.URL}
 		l.watch("samba", d.LogFile(), d)
 		return nil
-	case "fake":
-		if err := os.MkdirAll(l.path("fakead"), 0o700); err != nil {
-			return err
-		}
-		s, err := fakead.Start(fakead.Options{Dir: l.path("fakead")})
+	case "samba-pair":
+		p, err := samba.StartPair(ctx, samba.Options{Dir: l.path("samba"), Log: l.opts.Out})
 		if err != nil {
+			return fmt.Errorf("starting the domain: %w", err)
+		}
+		l.close = append(l.close, func() { p.Close() })
+		l.Pair, l.Directory = p, p.DC1.Directory
+		l.urls = []string{p.DC1.URL, p.DC2.URL}
+		return nil
+	case "fake", "fake-pair":
+		return l.startFake()
+	}
+	return fmt.Errorf("directory: %q is none of samba, samba-pair, fake and fake-pair", l.opts.Directory)
+}
+
+func (l *Lab) startFake() (err error) {
+	if err := os.MkdirAll(l.path("fakead"), 0o700); err != nil {
+		return err
+	}
+	if l.fake, err = fakead.Start(fakead.Options{Dir: l.path("fakead")}); err != nil {
+		return err
+	}
+	l.close = append(l.close, func() { l.fake.Close() })
+	l.Directory = l.fake.Directory()
+	l.urls = []string{l.Directory.URL}
+	if l.opts.Directory == "fake-pair" {
+		if l.second, err = l.fake.AddDC(fakead.DCOptions{}); err != nil {
 			return err
 		}
-		l.close = append(l.close, func() { s.Close() })
-		l.fake, l.Directory = s, s.Directory()
-		l.say("  %-10s a stand-in inside this program, not a real Active Directory: %s", "fake AD", l.Directory.URL)
-		return nil
+		l.close = append(l.close, func() { l.second.Close() })
+		l.urls = append(l.urls, l.second.Directory().URL)
 	}
-	return fmt.Errorf("directory: %q is neither samba nor fake", l.opts.Directory)
+	l.say("  %-10s a stand-in inside this program, not a real Active Directory: %s", "fake AD", strings.Join(l.urls, " "))
+	return nil
 }
 
 // startBroker runs nats-server with the files of nats/, to which it adds one

@@ -86,6 +86,32 @@ func TestPair(t *testing.T) {
 		}
 	})
 
+	t.Run("one is frozen", func(t *testing.T) {
+		if err := p.DC1.Freeze(); err != nil {
+			t.Fatal(err)
+		}
+		signedIn := make(chan error, 1)
+		go func() { signedIn <- bindAs(p.DC1.Directory, p.DC1.ServiceDN, p.DC1.ServicePassword) }()
+		select {
+		case err := <-signedIn:
+			t.Errorf("a frozen controller answers: %v", err)
+		case <-time.After(time.Second):
+		}
+		if err := p.DC1.Thaw(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-signedIn; err != nil {
+			t.Errorf("once it goes on: %v", err)
+		}
+		p.DC2.Kill()
+		if err := p.DC2.Freeze(); err == nil {
+			t.Error("a killed controller was frozen")
+		}
+		if err := p.DC2.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+
 	t.Run("the PDC role", func(t *testing.T) {
 		owner := func(want *Domain, on ...*Domain) {
 			t.Helper()

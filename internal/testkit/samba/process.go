@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -90,6 +91,38 @@ func (p *process) kill() {
 	default:
 		syscall.Kill(p.pid, syscall.SIGKILL)
 		<-p.done
+	}
+}
+
+// signal sends s to every process of p, also to those that are started
+// meanwhile.
+func (p *process) signal(s syscall.Signal) error {
+	namespace, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", p.pid))
+	if err != nil {
+		return err
+	}
+	for sent := map[int]bool{}; ; {
+		all, err := os.ReadDir("/proc")
+		if err != nil {
+			return err
+		}
+		before := len(sent)
+		for _, dir := range all {
+			pid, err := strconv.Atoi(dir.Name())
+			if err != nil || sent[pid] {
+				continue
+			}
+			if ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", pid)); err != nil || ns != namespace {
+				continue // it is another's, or has ended
+			}
+			if err := syscall.Kill(pid, s); err != nil && !errors.Is(err, syscall.ESRCH) {
+				return err
+			}
+			sent[pid] = true
+		}
+		if len(sent) == before {
+			return nil
+		}
 	}
 }
 

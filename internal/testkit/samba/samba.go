@@ -37,6 +37,7 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/go-ldap/ldap/v3"
+	"golang.org/x/sys/unix"
 
 	"writeback/internal/testkit"
 	"writeback/internal/testkit/pki"
@@ -211,6 +212,23 @@ func (d *Domain) Kill() {
 		d.proc.kill()
 		d.proc = nil
 	}
+}
+
+// Freeze stops a running domain controller where it is, until [Domain.Thaw]: it
+// takes connections and whatever is sent to it, and answers nothing.
+func (d *Domain) Freeze() error { return d.signal(unix.SIGSTOP) }
+
+// Thaw lets a frozen domain controller go on, beginning with what it was sent
+// meanwhile.
+func (d *Domain) Thaw() error { return d.signal(unix.SIGCONT) }
+
+func (d *Domain) signal(s unix.Signal) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.proc == nil {
+		return fmt.Errorf("%s was killed", d.Host)
+	}
+	return d.proc.signal(s)
 }
 
 // Close ends the controller, and removes its folder if Start made one up. It
