@@ -226,6 +226,28 @@ func TestBlackHole(t *testing.T) {
 	}
 }
 
+// Whoever asks /readyz has two seconds. One silent domain controller must not
+// take all of them, and two have a reason each.
+func TestCheckInTime(t *testing.T) {
+	t.Parallel()
+	s := setupSeveral(t, 1, func(s *several, c *directory.Config) { c.URLs = append([]string{hole(t)}, s.urls()...) })
+	if err := s.client.Check(within(t, 2*time.Second)); err != nil {
+		t.Errorf("one of two can be used: %v", err)
+	}
+	var holes []string
+	s = setupSeveral(t, 1, func(_ *several, c *directory.Config) {
+		holes = []string{hole(t), hole(t)}
+		c.URLs = holes
+	})
+	err := s.client.Check(within(t, 2*time.Second))
+	wantIs(t, err, reset.ErrDirectoryUnavailable)
+	for _, url := range holes {
+		if !strings.Contains(err.Error(), url+": starting TLS: no connection in ") {
+			t.Errorf("%v, want why %s cannot be used", err, url)
+		}
+	}
+}
+
 func TestSilentBind(t *testing.T) {
 	t.Parallel()
 	s := setupSeveral(t, 2, nil)

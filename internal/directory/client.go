@@ -23,7 +23,8 @@ import (
 const idleLimit = 10 * time.Second
 
 // attemptLimit is how long a domain controller may take to lend a connection
-// while there is another to try: less than half of the 5 s that callers have.
+// while there is another to try: less than half of the 5 s that requests have,
+// and never more than half of what is left.
 const attemptLimit = 2 * time.Second
 
 // A Client keeps connections to the domain controllers of a domain.
@@ -150,8 +151,12 @@ func (c *Client) try(ctx context.Context, d *controller, others bool,
 	get func(context.Context, *controller) (*conn, error)) (*conn, error) {
 	began, attempt := time.Now(), ctx
 	if others {
+		limit := attemptLimit
+		if deadline, ok := ctx.Deadline(); ok {
+			limit = min(limit, time.Until(deadline)/2)
+		}
 		var cancel context.CancelFunc
-		attempt, cancel = context.WithTimeoutCause(ctx, attemptLimit, fmt.Errorf("no connection in %s", attemptLimit))
+		attempt, cancel = context.WithTimeoutCause(ctx, limit, fmt.Errorf("no connection in %s", limit.Round(time.Millisecond)))
 		defer cancel()
 	}
 	cn, err := get(attempt, d)
