@@ -1,37 +1,27 @@
 package lab
 
 import (
-	"bytes"
-	"context"
 	"encoding/binary"
-	"encoding/json"
+	"errors"
 	"fmt"
-	"maps"
-	"os"
-	"slices"
+	"net/http"
 	"strings"
-	"sync"
 	"testing"
-	"text/tabwriter"
 	"time"
 
 	"github.com/go-ldap/ldap/v3"
 
-	"writeback/internal/testkit"
+	"writeback/internal/reset"
 	"writeback/internal/testkit/samba"
 )
 
-const (
-	callers = 4
-	pace    = 400 * time.Millisecond // between two resets of one caller
-	enough  = 32                     // resets that show what a phase is like
-	few     = 4                      // looks in a row that show where resets are done
-	silence = 15 * time.Second       // longer than a connection may have been idle to be used untested
-)
+// silence is longer than a connection may have been idle to be used untested.
+const silence = 15 * time.Second
 
 // TestControllers resets passwords all the time while each of two domain
 // controllers that are really joined is killed and started again, one stops
-// answering, and the PDC role moves. Nobody notices.
+// answering, and the PDC role moves. No caller notices: what was in doubt, which
+// the table counts, has been found out before they are answered.
 func TestControllers(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, "samba-pair")
@@ -49,19 +39,20 @@ func TestControllers(t *testing.T) {
 		s.await(t, enough)
 	}
 	phase("both are well, dc1 has the PDC role", func() {})
-	phase("dc2 is killed", p.DC2.Kill)
-	phase("dc2 is back", func() { must(p.DC2.Restart(t.Context())) })
-	phase("dc1, which has the role, is killed", p.DC1.Kill)
-	phase("dc1 is back", func() { must(p.DC1.Restart(t.Context())) })
-	phase("dc1 says nothing for 15 s", func() {
-		must(p.DC1.Freeze())
+	phase("the role is handed to dc2", func() { must(p.MovePDC(t.Context(), p.DC2)) })
+	used, _ := s.inUse(t)
+	phase("the one in use is killed", used.Kill)
+	phase("it is back", func() { must(used.Restart(t.Context())) })
+	_, other := s.inUse(t)
+	phase("the other is killed", other.Kill)
+	phase("it is back, too", func() { must(other.Restart(t.Context())) })
+	used, _ = s.inUse(t)
+	phase("the one in use says nothing for 15 s", func() {
+		must(used.Freeze())
 		<-time.After(silence)
 	})
-	phase("dc1 goes on", func() { must(p.DC1.Thaw()) })
-	phase("dc1 hands the role to dc2", func() {
-		must(p.MovePDC(t.Context(), p.DC2))
-		s.awaitAt(t, p.DC2)
-	})
+	phase("it goes on", func() { must(used.Thaw()) })
+	phase("dc2 is in use, since it has the role", func() { s.awaitAt(t, p.DC2) })
 	phase("dc2 is killed, and dc1 seizes the role", func() {
 		p.DC2.Kill()
 		must(p.MovePDC(t.Context(), p.DC1))
@@ -76,260 +67,83 @@ func TestControllers(t *testing.T) {
 	}
 }
 
-// Traffic is callers that reset one password after the other, each of an
-// account of its own: of two passwords that an account was given on two domain
-// controllers within the time that replication takes, either may stay.
-type traffic struct {
-	lab   *Lab
-	stop  func()
-	ended sync.WaitGroup
+// TestNobodyAnswers has both domain controllers away. What was asked for waits,
+// and is applied if one is back before its deadline; else it was not.
+func TestNobodyAnswers(t *testing.T) {
+	t.Parallel()
+	l := startLab(t, "fake-pair")
+	e, users := l.endpoints(t), l.Directory.Users
+	consumers := operations(t, l.Dir, l.opts.Consumers)
+	delete(consumers, "publisher")
+	l.fake.Close()
+	l.second.Close()
 
-	mu       sync.Mutex
-	changed  chan struct{} // closed at the next change of what follows
-	unused   []testkit.User
-	phases   []string
-	done     []done
-	notReady map[string]string // by phase, one answer
-}
-
-// A done is a reset that has ended.
-type done struct {
-	user     testkit.User
-	password string
-	phase    int // in which it began
-	took     time.Duration
-	answer   response
-	err      error
-}
-
-func startTraffic(t *testing.T, l *Lab) *traffic {
-	t.Helper()
-	s := &traffic{lab: l, changed: make(chan struct{}), notReady: map[string]string{}, phases: []string{"before"}}
-	s.addUsers(t, 600)
-	ctx, stop := context.WithCancel(t.Context())
-	s.stop = stop
-	t.Cleanup(s.end)
-	e := l.endpoints(t)
-	for range callers {
-		s.ended.Go(func() {
-			for tick := time.Tick(pace); ; {
-				select {
-				case <-tick:
-					if !s.reset(t, e) {
-						t.Error("more resets than accounts")
-						return
-					}
-				case <-ctx.Done():
-					return
-				}
-			}
-		})
-	}
-	for name, url := range operations(t, l.Dir, l.opts.Consumers) {
-		s.ended.Go(func() {
-			for tick := time.Tick(pace); ; {
-				select {
-				case <-tick:
-					if err := ready(t.Context(), name, url); err != nil {
-						s.mu.Lock()
-						s.notReady[s.phases[len(s.phases)-1]] = err.Error()
-						s.mu.Unlock()
-					}
-				case <-ctx.Done():
-					return
-				}
-			}
-		})
-	}
-	return s
-}
-
-// addUsers adds users and waits until both domain controllers have them.
-func (s *traffic) addUsers(t *testing.T, n int) {
-	t.Helper()
-	var wg sync.WaitGroup
-	for range callers {
-		wg.Go(func() {
-			for range n / callers {
-				u, err := samba.NewUser(t.Context(), s.lab.Directory, samba.UserSpec{})
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				s.mu.Lock()
-				s.unused = append(s.unused, u)
-				s.mu.Unlock()
-			}
-		})
-	}
-	wg.Wait()
-	if err := s.lab.Pair.Sync(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// reset resets a password, if there is an account that is left for it.
-func (s *traffic) reset(t *testing.T, e *Endpoints) bool {
-	s.mu.Lock()
-	if len(s.unused) == 0 {
-		s.mu.Unlock()
-		return false
-	}
-	d := done{user: s.unused[0], password: samba.NewPassword(), phase: len(s.phases) - 1}
-	s.unused = s.unused[1:]
-	s.mu.Unlock()
 	begun := time.Now()
-	d.answer, d.err = e.post(t.Context(), "upn", d.user.UPN, d.password)
-	d.took = time.Since(begun)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.done = append(s.done, d)
-	close(s.changed)
-	s.changed = make(chan struct{})
-	return true
-}
-
-func (s *traffic) enter(phase string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.phases = append(s.phases, phase)
-}
-
-// await waits until n resets have ended that began now or later.
-func (s *traffic) await(t *testing.T, n int) {
-	t.Helper()
-	late := time.After(2 * time.Minute)
-	s.mu.Lock()
-	for n += len(s.done) + callers; len(s.done) < n; {
-		changed := s.changed
-		s.mu.Unlock()
-		select {
-		case <-changed:
-		case <-late:
-			t.Fatal("the stream of resets has come to a halt")
+	pending := func(i int) response {
+		t.Helper()
+		r, err := e.post(t.Context(), "upn", users[i].UPN, fmt.Sprintf("Patient-Word-%d", i), "Prefer: wait=0")
+		if err != nil || r.Status != http.StatusAccepted || r.Final {
+			t.Fatalf("a request while nobody answers: %v %s", err, r.Body)
 		}
-		s.mu.Lock()
+		return r
 	}
-	s.mu.Unlock()
-}
-
-// awaitAt waits until the last resets were all done by d.
-func (s *traffic) awaitAt(t *testing.T, d *samba.Domain) {
-	t.Helper()
-	admin, err := samba.Bind(d.Directory, d.AdminDN, d.AdminPassword)
-	if err != nil {
+	late := pending(0)
+	for name, url := range consumers {
+		await(t, name+" being unready", func() error {
+			err := ready(t.Context(), name, url)
+			if err == nil {
+				return errors.New("it is ready")
+			}
+			for _, dc := range l.urls {
+				if why := dc + ": connecting: "; !strings.Contains(err.Error(), why) {
+					return fmt.Errorf("%q is not in: %w", why, err)
+				}
+			}
+			return nil
+		})
+	}
+	t.Logf("both consumers say so after %s", time.Since(begun).Round(time.Second))
+	<-time.After(time.Until(begun.Add(reset.Deadline - 10*time.Second)))
+	if r := l.get(t, e, late.ID); r.Final {
+		t.Errorf("before its deadline: %s", r.Body)
+	}
+	inTime := []response{pending(1), pending(2), pending(3)}
+	await(t, "the end of the first", func() error {
+		if r := l.get(t, e, late.ID); r.Code != "expired" || !r.Final {
+			return errors.New(r.Body)
+		}
+		return nil
+	})
+	t.Logf("the first has expired after %s", time.Since(begun).Round(time.Second))
+	if err := l.second.Restart(); err != nil {
 		t.Fatal(err)
 	}
-	defer admin.Close()
-	for want, left := invocation(t, d), few; left > 0; {
-		s.await(t, 1)
-		s.mu.Lock()
-		last := s.done[len(s.done)-1]
-		s.mu.Unlock()
-		if _, by := passwordSet(t, admin, last.user.DN); by == want {
-			left--
-		} else {
-			left = few
+	begun = time.Now()
+	for i, waits := range inTime {
+		await(t, "a request that was in time", func() error {
+			if r := l.get(t, e, waits.ID); r.Code != "applied" || !r.Final {
+				return errors.New(r.Body)
+			}
+			return nil
+		})
+		if n := l.second.Counts(users[i+1].SAMAccountName).Passwords; n != 1 {
+			t.Errorf("the password of account %d was set %d times", i+1, n)
 		}
 	}
-}
-
-// end has no more resets begin, and waits for the last ones.
-func (s *traffic) end() {
-	s.stop()
-	s.ended.Wait()
-}
-
-// judge holds what the callers were told against what both domain controllers
-// say, and prints it by phase.
-func (s *traffic) judge(t *testing.T) {
-	t.Helper()
-	pair := s.lab.Pair
-	dcs := []*samba.Domain{pair.DC1, pair.DC2}
-	names := map[[16]byte]string{}
-	for i, d := range dcs {
-		names[invocation(t, d)] = fmt.Sprintf("dc%d", i+1)
-	}
-	doubted := s.lab.doubted(t)
-	type sum struct {
-		begun, applied, doubts int
-		slowest                time.Duration
-		by                     map[string]int
-	}
-	sums := make([]sum, len(s.phases))
-	for i, way := range dcs {
-		admin, err := samba.Bind(way.Directory, way.AdminDN, way.AdminPassword)
-		if err != nil {
-			t.Fatal(err)
+	t.Logf("the others are applied after %s", time.Since(begun).Round(time.Second))
+	at := inspect(t, e)
+	await(t, "an empty queue", func() error {
+		if n := at.waiting(t); n > 0 {
+			return fmt.Errorf("%d requests wait", n)
 		}
-		defer admin.Close()
-		for _, d := range s.done {
-			at := &sums[d.phase]
-			versions, by := passwordSet(t, admin, d.user.DN)
-			if versions != 2 {
-				t.Errorf("%s: %s knows version %d of the password, want 2: the one it began with and the new one", d.user.UPN, way.Host, versions)
-			}
-			conn, err := samba.Bind(way.Directory, d.user.DN, d.password)
-			if err != nil {
-				t.Errorf("%s, told %q: %s does not take the new password: %v", d.user.UPN, d.answer.Code, way.Host, err)
-			} else {
-				conn.Close()
-			}
-			if i > 0 {
-				continue
-			}
-			if at.begun++; at.by == nil {
-				at.by = map[string]int{}
-			}
-			at.by[names[by]]++
-			at.slowest = max(at.slowest, d.took)
-			if doubted[d.answer.ID] {
-				at.doubts++
-			}
-			if d.err == nil && d.answer.Status == 200 && d.answer.Code == "applied" && d.answer.Final {
-				at.applied++
-			} else {
-				t.Errorf("%s: a reset of %s ended as %v %s", s.phases[d.phase], d.user.UPN, d.err, d.answer.Body)
-			}
-		}
+		return nil
+	})
+	if n := l.second.Counts(users[0].SAMAccountName).Modifies; n != 0 {
+		t.Errorf("a request that had expired was sent %d times", n)
 	}
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "phase\tresets\tapplied\tin doubt\tslowest\tset by\tconsumers")
-	for i, name := range s.phases {
-		var by []string
-		for _, dc := range slices.Sorted(maps.Keys(sums[i].by)) {
-			by = append(by, fmt.Sprintf("%s %d", dc, sums[i].by[dc]))
-		}
-		health := "ready"
-		if why := s.notReady[name]; why != "" {
-			health = "NOT READY"
-			t.Errorf("%s: %s", name, why)
-		}
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%s\t%s\t%s\n", name, sums[i].begun, sums[i].applied, sums[i].doubts,
-			sums[i].slowest.Round(time.Millisecond), strings.Join(by, ", "), health)
+	for name, url := range consumers {
+		await(t, "being ready", func() error { return ready(t.Context(), name, url) })
 	}
-	if err := w.Flush(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// doubted returns the requests of which a modify was not answered.
-func (l *Lab) doubted(t *testing.T) map[string]bool {
-	t.Helper()
-	all := map[string]bool{}
-	for i := range l.opts.Consumers {
-		text, err := os.ReadFile(l.path("logs", consumerName(i)+".log"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for line := range bytes.Lines(text) {
-			var entry struct{ Message, Request string }
-			if json.Unmarshal(line, &entry) == nil && entry.Message == "request is in doubt" {
-				all[entry.Request] = true
-			}
-		}
-	}
-	return all
 }
 
 // invocation returns what a domain controller signs its writes with.
@@ -346,8 +160,9 @@ func invocation(t *testing.T, d *samba.Domain) (id [16]byte) {
 }
 
 // passwordSet returns how often the password of an account was set, its first
-// one included, and by whom last (MS-DRSR 5.162, PROPERTY_META_DATA_VECTOR as
-// [MS-ADTS] 3.1.1.3.4.1 keeps it).
+// one included, and by whom last, from what replication keeps of every
+// attribute (replPropertyMetaDataBlob in Samba's drsblobs.idl). Of what two
+// domain controllers did before one heard of the other, one is counted.
 func passwordSet(t *testing.T, admin *ldap.Conn, dn string) (version uint32, by [16]byte) {
 	t.Helper()
 	const unicodePwd = 0x9005a
