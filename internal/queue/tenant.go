@@ -52,6 +52,7 @@ const (
 	errStoreFailed   = 10077 // with errSlotText: slot taken; else any failure to store
 	errWrongSequence = 10071
 	errWrongUnproved = 10164 // the same, with the rival still in flight
+	errTooLarge      = 10054
 	errNoMessage     = 10037
 	errNotNow        = 10008 // a cluster without a leader
 	errNoPeers       = 10005 // or one whose leader knows too few servers
@@ -190,6 +191,8 @@ func (t *Tenant) publish(ctx context.Context, msg *nats.Msg, hasty bool, judge f
 		switch {
 		case err == nil:
 			return seq, nil
+		case refusal(err) == errTooLarge:
+			return 0, backoff.Permanent(err)
 		case refusal(err) != 0:
 			err = judge(err, ambiguous)
 			if found := readBack(0); errors.As(err, &found) {
