@@ -88,7 +88,8 @@ func New(cfg Config, log zerolog.Logger) (*Client, error) {
 func (c *Client) Begin(ctx context.Context) (*Session, error) { return c.begin(ctx, "") }
 
 // BeginAt is Begin for the one domain controller whose dnsHostName is dc, as in
-// [reset.Witness]. It is an error if there is none of this name.
+// [reset.Witness]. It is an error if there is none of this name, and while that
+// one is left alone.
 func (c *Client) BeginAt(ctx context.Context, dc string) (*Session, error) {
 	if dc == "" {
 		return nil, unavailable("using a domain controller", errors.New("it has no name"))
@@ -121,6 +122,11 @@ func (c *Client) lend(ctx context.Context, name string) (*conn, error) {
 		d, others, wait, err := c.choose(name)
 		if err != nil {
 			return nil, unavailable(doing, err)
+		}
+		if wait > 0 && name != "" {
+			// Who wants this one and no other asks again. It would keep a
+			// connection from those who can be served.
+			return nil, unavailable(doing, c.troubles(errors.New(name+" is left alone")))
 		}
 		if wait > 0 {
 			select {

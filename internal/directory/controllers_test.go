@@ -232,7 +232,13 @@ func TestBeginAt(t *testing.T) {
 		wantIs(t, at(name), reset.ErrDirectoryUnavailable)
 	}
 	s.dcs[2].Close()
-	wantIs(t, at("dc3.corp.example.com"), reset.ErrDirectoryUnavailable)
+	wantIs(t, at("dc3.corp.example.com"), reset.ErrDirectoryUnavailable) // on the connection that there was
+	ctx := within(t, time.Minute)
+	_, err := s.client.BeginAt(ctx, "dc3.corp.example.com")
+	wantIs(t, err, reset.ErrDirectoryUnavailable)
+	if ctx.Err() != nil {
+		t.Error("it was waited for, on a connection that others could use")
+	}
 	if err := at("dc2.corp.example.com"); err != nil {
 		t.Error(err)
 	}

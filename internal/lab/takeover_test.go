@@ -19,6 +19,7 @@ var takeOvers = flag.Int("takeovers", 1, "how many consumers to kill while a mod
 // which is never executed: another finds out and applies it, and an account
 // that nobody was working on does not wait.
 func TestTakeOver(t *testing.T) {
+	t.Parallel()
 	l := startLab(t, "fake")
 	e, users := l.endpoints(t), l.Directory.Users
 	at, err := connect(e)
