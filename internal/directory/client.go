@@ -37,8 +37,9 @@ type Client struct {
 	binding  chan struct{} // holds one while somebody binds
 	locating chan struct{} // holds one while somebody asks DNS
 
-	rules  cache[policy.Rules] // by DN of the domain, or of a fine-grained policy
-	groups cache[string]       // DN by SID
+	rules   cache[policy.Rules]      // by DN of the domain, or of a fine-grained policy
+	groups  cache[string]            // DN by SID
+	members cache[map[[16]byte]bool] // who is in a privileged group, by SID of the domain
 
 	trials  sync.WaitGroup  // what runs beside requests
 	context context.Context // ends them

@@ -136,6 +136,11 @@ func fakeFixture(t *testing.T, fake *fakead.Server) directorytest.Fixture {
 			}
 			return directorytest.Group{DN: g.DN, SAMAccountName: g.SAMAccountName}
 		},
+		Join: func(t testing.TB, group, member string) {
+			if err := fake.AddMember(group, member); err != nil {
+				t.Fatal(err)
+			}
+		},
 		Under: func(t testing.TB, p directorytest.Policy) testkit.User {
 			u := newUser(t, fakead.UserSpec{})
 			_, err := fake.NewPolicy(fakead.PolicySpec{

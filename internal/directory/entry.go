@@ -61,9 +61,7 @@ type facts struct {
 //
 // An attribute that the service account may not read looks like one that is
 // not there. Those that every account has must be there; these most have not:
-// without adminCount an administrator is still refused by the domain
-// controller, since AdminSDHolder's list gives the service account nothing,
-// and without isCriticalSystemObject a built-in account is by its RID. Without
+// without adminCount an administrator is still known by his groups, and without isCriticalSystemObject a built-in account is by its RID. Without
 // servicePrincipalName a service's account passes unless deny_groups has it.
 // The others open nothing: without accountExpires a password is set that does
 // not sign in, without displayName or msDS-ResultantPSO a refusal is explained

@@ -52,6 +52,13 @@ func sambaFixture(t *testing.T, dir testkit.Directory) directorytest.Fixture {
 			})
 			return directorytest.Group{DN: dn, SAMAccountName: name}
 		},
+		Join: func(t testing.TB, group, member string) {
+			asAdmin(t, dir, func(conn *ldap.Conn) error {
+				m := ldap.NewModifyRequest(named(t, dir, group), nil)
+				m.Add("member", []string{named(t, dir, member)})
+				return conn.Modify(m)
+			})
+		},
 		Under: func(t testing.TB, p directorytest.Policy) testkit.User { return under(t, dir, p) },
 		UnderThree: func(t testing.TB) testkit.User {
 			u := newUser(t, dir, samba.UserSpec{})

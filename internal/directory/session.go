@@ -53,7 +53,8 @@ var attributes = map[reset.NameKind]string{
 
 // Find looks the account up with one search: the witness of its password, its
 // state, what makes it privileged, and what the rules for passwords look at.
-// Those rules are read too, unless they were within the last minute. Computers,
+// Those rules, and who is in a privileged group, are read too, unless they were
+// within the last minute. Computers,
 // trusts and managed service accounts are found, to be refused as what they
 // are. Its errors are a [*reset.Error] or wrap [reset.ErrDirectoryUnavailable];
 // beside one that is about an account that was found, the entry has its DN. It
@@ -95,6 +96,9 @@ func (s *Session) Find(ctx context.Context, a reset.Account) (reset.Entry, error
 	}
 	if err != nil {
 		return reset.Entry{}, unavailable("reading the rules for passwords", err)
+	}
+	if e.Privileges.Group, err = c.isPrivileged(ctx, s.conn, e.GUID, found.sid); err != nil {
+		return reset.Entry{}, err
 	}
 	s.found = found
 	return e, nil

@@ -126,6 +126,7 @@ func FuzzParse(f *testing.F) {
 		}
 		for _, change := range []func(*reset.Privileges){
 			func(is *reset.Privileges) { is.AdminCount = true },
+			func(is *reset.Privileges) { is.Group = true },
 			func(is *reset.Privileges) { is.Critical = true },
 			func(is *reset.Privileges) { is.NotAUser = true },
 			func(is *reset.Privileges) { is.Ourselves = true },

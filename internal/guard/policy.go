@@ -96,6 +96,7 @@ func (p *Policy) spares(entry reset.Entry) error {
 	}{
 		{is.Ourselves, "it is this program's own service account"},
 		{is.AdminCount, "adminCount is 1: it is or was in a group that administers"},
+		{is.Group, "it is in a group that administers the domain"},
 		{is.Critical, "isCriticalSystemObject is true"},
 		{is.RID < firstOwnRID, fmt.Sprintf("it is built in: its RID %d is below %d", is.RID, firstOwnRID)},
 		{!slices.Contains(p.primary, is.PrimaryGroup), fmt.Sprintf("its primary group has the RID %d, which is not in primary_groups", is.PrimaryGroup)},

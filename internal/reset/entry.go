@@ -32,6 +32,7 @@ type Entry struct {
 // touch. The directory reports them; package guard judges.
 type Privileges struct {
 	AdminCount       bool   // adminCount is 1: AdminSDHolder protects it, or did once
+	Group            bool   // in a group that administers the domain, directly or by other groups
 	Critical         bool   // isCriticalSystemObject
 	RID              uint32 // last part of objectSid; below 1000 the account is built in
 	PrimaryGroup     uint32 // RID of the primary group; 513 and 514 are usual

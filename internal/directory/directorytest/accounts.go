@@ -65,6 +65,23 @@ func (s *suite) privileges(t *testing.T) {
 	}
 }
 
+// privilegedGroup: who administers is told from the first minute on, also where
+// nothing says so on the account itself.
+func (s *suite) privilegedGroup(t *testing.T) {
+	u := s.NewUser(t, User{})
+	s.Join(t, "Backup Operators", s.NewGroup(t, u.SAMAccountName).SAMAccountName)
+	fresh := start(t, s.Fixture) // which has read nothing yet
+	if p := fresh.find(t, reset.UPN, u.UPN).Privileges; !p.Group {
+		t.Errorf("a member of a member of Backup Operators has %+v", p)
+	}
+	if p := fresh.find(t, reset.UPN, s.NewUser(t, User{}).UPN).Privileges; p.Group {
+		t.Errorf("an ordinary user has %+v", p)
+	}
+	if p := fresh.find(t, reset.SAMAccountName, "Administrator").Privileges; !p.Group {
+		t.Errorf("the administrator has %+v", p)
+	}
+}
+
 // groups: direct, nested and by the primary group, and nobody else's.
 func (s *suite) groups(t *testing.T) {
 	u := s.NewUser(t, User{})

@@ -34,6 +34,9 @@ type Fixture struct {
 	Wrong func(t testing.TB, u testkit.User) int
 	// NewGroup adds a group of users and other groups, by their sAMAccountName.
 	NewGroup func(t testing.TB, members ...string) Group
+	// Join puts a member into a group that there is, both by their
+	// sAMAccountName.
+	Join func(t testing.TB, group, member string)
 	// Under adds a user to whom a policy of its own applies, and whose
 	// password was set just now.
 	Under func(t testing.TB, p Policy) testkit.User
@@ -104,6 +107,7 @@ func Run(t *testing.T, f Fixture) {
 	t.Run("MustChange", s.mustChange)
 	t.Run("State", s.state)
 	t.Run("Privileges", s.privileges)
+	t.Run("PrivilegedGroup", s.privilegedGroup)
 	t.Run("Groups", s.groups)
 	t.Run("MinAge", s.minAge)
 	t.Run("Policy", s.policy)
