@@ -89,3 +89,33 @@ func (w *Watch) Writes() []history.Write {
 	defer w.mu.Unlock()
 	return slices.Clone(w.writes)
 }
+
+// Copies are the last requests that passed proxies on their way to the broker.
+type Copies struct {
+	mu   sync.Mutex
+	last [][]byte
+}
+
+// maxCopies is how many are kept.
+const maxCopies = 500
+
+func (c *Copies) see(m proxy.Message, _ proxy.Action) {
+	if !isRequest(&m) {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.last = append(c.last, m.Body); len(c.last) > maxCopies {
+		c.last = c.last[1:]
+	}
+}
+
+// Pick returns the nth of them, modulo their number, or nil if there is none.
+func (c *Copies) Pick(n int) []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.last) == 0 {
+		return nil
+	}
+	return c.last[n%len(c.last)]
+}

@@ -180,14 +180,19 @@ func write(path string, n node) error {
 	return os.WriteFile(path, text, 0o600)
 }
 
-// awaitReady waits until the publisher has heard of a consumer.
 func (l *Lab) awaitReady(ctx context.Context) error {
+	return AwaitReady(ctx, l.path("publisher", "publisher.yaml"))
+}
+
+// AwaitReady waits until the publisher with a configuration file has heard of a
+// consumer.
+func AwaitReady(ctx context.Context, config string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	var cfg struct {
 		OperationsListen string `yaml:"operations_listen"`
 	}
-	text, err := os.ReadFile(l.path("publisher", "publisher.yaml"))
+	text, err := os.ReadFile(config)
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,7 @@ type Options struct {
 	Nodes     int       // of the broker, 1 or 3; 0 is 1
 	Directory string    // "samba" or "fake"; "samba-pair" or "fake-pair" for two domain controllers
 	Endpoints string    // file for scripts; none if empty
+	Idle      bool      // configure publisher and consumers, and start none of them
 	Out       io.Writer // what is started, and what died
 }
 
@@ -60,7 +61,8 @@ type Lab struct {
 	closing   bool
 }
 
-// Start starts everything, and returns when a reset can be accepted.
+// Start starts everything, and returns when a reset can be accepted, unless
+// publisher and consumers are left to the caller.
 func Start(ctx context.Context, opts Options) (l *Lab, err error) {
 	if opts.Consumers < 1 || opts.Consumers > 8 {
 		return nil, fmt.Errorf("consumers: %d is not between 1 and 8", opts.Consumers)
@@ -78,9 +80,11 @@ func Start(ctx context.Context, opts Options) (l *Lab, err error) {
 	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
 		return l, err
 	}
-	for _, step := range []func(context.Context) error{
-		l.startDirectory, l.startBroker, l.configure, l.startConsumers, l.startPublisher, l.awaitReady,
-	} {
+	steps := []func(context.Context) error{l.startDirectory, l.startBroker, l.configure}
+	if !opts.Idle {
+		steps = append(steps, l.startConsumers, l.startPublisher, l.awaitReady)
+	}
+	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return l, err
 		}

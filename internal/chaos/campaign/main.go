@@ -1,0 +1,55 @@
+// Campaign breaks the whole system for a while, drawn from a seed, and says what
+// broke its promises. The same seed makes the same calls and the same faults in
+// the same order; what meets what is up to the machine.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"writeback/internal/chaos"
+)
+
+func main() {
+	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()%1_000_000), "of everything that is drawn")
+	length := flag.Duration("time", 10*time.Minute, "how long calls are made; faults end half a minute earlier")
+	nodes := flag.Int("nodes", 1, "of the broker, 1 or 3")
+	directory := flag.String("directory", "fake", "fake or samba")
+	callers := flag.Int("callers", 8, "how many call at once")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *seed, *length, *nodes, *directory, *callers); err != nil {
+		fmt.Fprintf(os.Stderr, "campaign: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, seed uint64, length time.Duration, nodes int, directory string, callers int) error {
+	root, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "writeback-chaos-")
+	if err != nil {
+		return err
+	}
+	const calm = 30 * time.Second
+	found, err := chaos.Campaign{
+		Options: chaos.Options{Root: root, Dir: filepath.Join(dir, "run"), Nodes: nodes, Directory: directory, Out: os.Stdout},
+		Seed:    seed, Faults: length - calm, Calls: length, Callers: callers,
+	}.Run(ctx)
+	if err == nil && len(found) > 0 {
+		err = fmt.Errorf("%d promises were broken", len(found))
+	}
+	if err != nil {
+		return fmt.Errorf("%w; everything is kept in %s", err, dir)
+	}
+	return os.RemoveAll(dir)
+}

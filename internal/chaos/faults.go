@@ -1,0 +1,166 @@
+package chaos
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"writeback/internal/chaos/proxy"
+	"writeback/internal/envelope"
+)
+
+// A strike is one fault of a campaign. Which there are, and when, depends on the
+// seed alone; what they meet does not.
+type strike struct {
+	at    time.Duration // from the beginning
+	kind  string
+	on    int           // which program or node, modulo their number
+	whom  int           // which of the requests that were seen, modulo their number
+	lasts time.Duration // how long something is away, or how long a message is waited for
+	delay time.Duration // of messages
+	do    func(*strikes, strike)
+}
+
+// A kind is a way to break something.
+type kind struct {
+	name     string
+	weight   int
+	min, max time.Duration // how long it lasts
+	do       func(*strikes, strike)
+}
+
+// plan draws strikes until the end of a campaign's faults, about two every three
+// seconds.
+func plan(seed uint64, kinds []kind, end time.Duration) (all []strike) {
+	rng := rand.New(rand.NewPCG(seed, 0))
+	total := 0
+	for _, k := range kinds {
+		total += k.weight
+	}
+	for at := time.Second; ; at += 500*time.Millisecond + time.Duration(rng.IntN(2000))*time.Millisecond {
+		n, i := rng.IntN(total), 0
+		for ; n >= kinds[i].weight; i++ {
+			n -= kinds[i].weight
+		}
+		k := kinds[i]
+		s := strike{at: at, kind: k.name, on: rng.IntN(12), whom: rng.IntN(1 << 16), do: k.do,
+			lasts: k.min + time.Duration(rng.Int64N(int64(k.max-k.min)+1)).Truncate(time.Millisecond),
+			delay: time.Duration(rng.IntN(1000)) * time.Millisecond}
+		if s.at+s.lasts > end {
+			return all
+		}
+		all = append(all, s)
+	}
+}
+
+// String says what the strike is.
+func (s strike) String() string {
+	return fmt.Sprintf("%6.1fs  %s (%d, %.1fs)", s.at.Seconds(), s.kind, s.on, s.lasts.Seconds())
+}
+
+// Who meets a message's fault.
+type side int
+
+const (
+	consumers side = iota
+	publishers
+	directory // the consumers' lines to it
+)
+
+// How long a message that is to be broken is waited for, and how long messages
+// are late.
+const (
+	meet  = 20 * time.Second
+	short = time.Second // as many more as are drawn
+)
+
+// messages are the faults that single messages meet: of every message that a
+// step of a request's life consists of, before it, after it, and its answer.
+func messages() (kinds []kind) {
+	add := func(name string, weight int, who side, f proxy.Fault) {
+		kinds = append(kinds, kind{name, weight, meet, meet, func(s *strikes, st strike) {
+			if f.Delay > 0 {
+				f.Delay += st.delay
+			}
+			f.Name = name
+			s.message(st, who, f)
+		}})
+	}
+	// The records, and the request itself.
+	for _, m := range []struct {
+		name string
+		who  side
+		is   func(*proxy.Message) bool
+	}{
+		{"accepted", publishers, record(envelope.Accepted)},
+		{"request", publishers, isRequest},
+		{"cancelled", publishers, record(envelope.Cancelled)},
+		{"claimed", consumers, record(envelope.Claimed)},
+		{"released", consumers, record(envelope.Released)},
+		{"settled", consumers, record(envelope.Settled)},
+	} {
+		sent := func(x proxy.Message) bool { return x.Direction == proxy.ToServer && m.is(&x) }
+		answer := func(x proxy.Message) bool {
+			return x.Direction == proxy.ToClient && x.Request != nil && m.is(x.Request)
+		}
+		add(m.name+": cut before", 2, m.who, proxy.Fault{Match: sent, Do: proxy.Cut})
+		add(m.name+": cut after", 2, m.who, proxy.Fault{Match: sent, Do: proxy.CutAfter})
+		add(m.name+": torn", 1, m.who, proxy.Fault{Match: sent, Do: proxy.Tear})
+		add(m.name+": late", 1, m.who, proxy.Fault{Match: sent, Delay: short})
+		add(m.name+": later than the window", 1, m.who, proxy.Fault{Match: sent, Delay: 4 * time.Second})
+		add(m.name+": answer cut", 2, m.who, proxy.Fault{Match: answer, Do: proxy.Cut})
+		add(m.name+": answer dropped", 1, m.who, proxy.Fault{Match: answer, Do: proxy.Drop})
+		add(m.name+": answer late", 1, m.who, proxy.Fault{Match: answer, Delay: 2 * time.Second})
+	}
+	// What is not waited for.
+	ack := func(m proxy.Message) bool {
+		return m.Verb == "PUB" && strings.Contains(m.Subject, "$JS.ACK.") && string(m.Body) == "+ACK"
+	}
+	delivery := func(m proxy.Message) bool {
+		_, err := envelope.ParseRequest(m.Body)
+		return m.Verb == "HMSG" && err == nil
+	}
+	live := func(m proxy.Message) bool {
+		return m.Direction == proxy.ToClient && strings.Contains(m.Subject, "live.")
+	}
+	add("acknowledgement: cut before", 2, consumers, proxy.Fault{Match: ack, Do: proxy.Cut})
+	add("acknowledgement: cut after", 2, consumers, proxy.Fault{Match: ack, Do: proxy.CutAfter})
+	add("acknowledgement: dropped", 2, consumers, proxy.Fault{Match: ack, Do: proxy.Drop})
+	add("delivery: dropped", 2, consumers, proxy.Fault{Match: delivery, Do: proxy.Drop})
+	add("delivery: late", 2, consumers, proxy.Fault{Match: delivery, Delay: 6 * time.Second})
+	add("live record: dropped", 2, publishers, proxy.Fault{Match: live, Do: proxy.Drop})
+
+	modify := func(m proxy.Message) bool { return m.Verb == "modify" && m.Direction == proxy.ToServer }
+	verdict := func(m proxy.Message) bool { return m.Verb == "modify" && m.Direction == proxy.ToClient }
+	bind := func(m proxy.Message) bool { return m.Verb == "bind" && m.Direction == proxy.ToClient }
+	search := func(m proxy.Message) bool { return m.Verb == "search" && m.Direction == proxy.ToServer }
+	add("modify: cut before", 5, directory, proxy.Fault{Match: modify, Do: proxy.Cut})
+	add("modify: torn", 2, directory, proxy.Fault{Match: modify, Do: proxy.Tear})
+	add("modify: cut after", 5, directory, proxy.Fault{Match: modify, Do: proxy.CutAfter})
+	add("modify: late", 3, directory, proxy.Fault{Match: modify, Delay: short})
+	add("modify: later than its connection", 3, directory, proxy.Fault{Match: modify, Delay: 6 * time.Second})
+	add("modify: answer cut", 5, directory, proxy.Fault{Match: verdict, Do: proxy.Cut})
+	add("modify: answer dropped", 3, directory, proxy.Fault{Match: verdict, Do: proxy.Drop})
+	add("modify: answer late", 3, directory, proxy.Fault{Match: verdict, Delay: 2 * time.Second})
+	add("bind: answer cut", 2, directory, proxy.Fault{Match: bind, Do: proxy.Cut})
+	add("search: cut before", 2, directory, proxy.Fault{Match: search, Do: proxy.Cut})
+	add("search: late", 2, directory, proxy.Fault{Match: search, Delay: 3 * time.Second})
+	return kinds
+}
+
+// record matches a publish of a record.
+func record(kind envelope.Kind) func(*proxy.Message) bool {
+	return func(m *proxy.Message) bool {
+		if m.Verb != "HPUB" || !strings.HasPrefix(m.Subject, "rec.") && !strings.Contains(m.Subject, ".rec.") {
+			return false
+		}
+		rec, err := envelope.ParseRecord(m.Body)
+		return err == nil && rec.Kind == kind
+	}
+}
+
+// isRequest matches the publish of a request.
+func isRequest(m *proxy.Message) bool {
+	return m.Verb == "HPUB" && strings.Contains(m.Subject, ".req.")
+}
