@@ -137,7 +137,7 @@ func (c *crowd) make(ctx context.Context, w wish) {
 			break
 		}
 		w.again = w.again && a.State == ""
-		w.at = w.luck.IntN(len(c.s.Publishers))
+		w.at = (w.at + 1) % len(c.s.Publishers)
 		wait(ctx, time.Duration(w.luck.IntN(3000))*time.Millisecond)
 	}
 	c.mu.Lock()

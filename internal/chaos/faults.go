@@ -113,36 +113,24 @@ func messages() (kinds []kind) {
 		add(m.name+": answer dropped", 1, m.who, proxy.Fault{Match: answer, Do: proxy.Drop})
 		add(m.name+": answer late", 1, m.who, proxy.Fault{Match: answer, Delay: 2 * time.Second})
 	}
-	// What is not waited for.
-	ack := func(m proxy.Message) bool {
-		return m.Verb == "PUB" && strings.Contains(m.Subject, "$JS.ACK.") && string(m.Body) == "+ACK"
-	}
-	delivery := func(m proxy.Message) bool {
-		_, err := envelope.ParseRequest(m.Body)
-		return m.Verb == "HMSG" && err == nil
-	}
-	live := func(m proxy.Message) bool {
-		return m.Direction == proxy.ToClient && strings.Contains(m.Subject, "live.")
-	}
-	add("acknowledgement: cut before", 2, consumers, proxy.Fault{Match: ack, Do: proxy.Cut})
-	add("acknowledgement: cut after", 2, consumers, proxy.Fault{Match: ack, Do: proxy.CutAfter})
-	add("acknowledgement: dropped", 2, consumers, proxy.Fault{Match: ack, Do: proxy.Drop})
-	add("delivery: dropped", 2, consumers, proxy.Fault{Match: delivery, Do: proxy.Drop})
-	add("delivery: late", 2, consumers, proxy.Fault{Match: delivery, Delay: 6 * time.Second})
-	add("live record: dropped", 2, publishers, proxy.Fault{Match: live, Do: proxy.Drop})
+	// What comes without being asked for, and what ends a request.
+	add("acknowledgement: cut before", 2, consumers, proxy.Fault{Match: isAck, Do: proxy.Cut})
+	add("acknowledgement: cut after", 2, consumers, proxy.Fault{Match: isAck, Do: proxy.CutAfter})
+	add("acknowledgement: dropped", 2, consumers, proxy.Fault{Match: isAck, Do: proxy.Drop})
+	add("delivery: dropped", 2, consumers, proxy.Fault{Match: isDelivery, Do: proxy.Drop})
+	add("delivery: late", 2, consumers, proxy.Fault{Match: isDelivery, Delay: 6 * time.Second})
+	add("live record: dropped", 2, publishers, proxy.Fault{Match: isLive, Do: proxy.Drop})
 
-	modify := func(m proxy.Message) bool { return m.Verb == "modify" && m.Direction == proxy.ToServer }
-	verdict := func(m proxy.Message) bool { return m.Verb == "modify" && m.Direction == proxy.ToClient }
 	bind := func(m proxy.Message) bool { return m.Verb == "bind" && m.Direction == proxy.ToClient }
 	search := func(m proxy.Message) bool { return m.Verb == "search" && m.Direction == proxy.ToServer }
-	add("modify: cut before", 5, directory, proxy.Fault{Match: modify, Do: proxy.Cut})
-	add("modify: torn", 2, directory, proxy.Fault{Match: modify, Do: proxy.Tear})
-	add("modify: cut after", 5, directory, proxy.Fault{Match: modify, Do: proxy.CutAfter})
-	add("modify: late", 3, directory, proxy.Fault{Match: modify, Delay: short})
-	add("modify: later than its connection", 3, directory, proxy.Fault{Match: modify, Delay: 6 * time.Second})
-	add("modify: answer cut", 5, directory, proxy.Fault{Match: verdict, Do: proxy.Cut})
-	add("modify: answer dropped", 3, directory, proxy.Fault{Match: verdict, Do: proxy.Drop})
-	add("modify: answer late", 3, directory, proxy.Fault{Match: verdict, Delay: 2 * time.Second})
+	add("modify: cut before", 5, directory, proxy.Fault{Match: isModify, Do: proxy.Cut})
+	add("modify: torn", 2, directory, proxy.Fault{Match: isModify, Do: proxy.Tear})
+	add("modify: cut after", 5, directory, proxy.Fault{Match: isModify, Do: proxy.CutAfter})
+	add("modify: late", 3, directory, proxy.Fault{Match: isModify, Delay: short})
+	add("modify: later than its connection", 3, directory, proxy.Fault{Match: isModify, Delay: 6 * time.Second})
+	add("modify: answer cut", 5, directory, proxy.Fault{Match: isVerdict, Do: proxy.Cut})
+	add("modify: answer dropped", 3, directory, proxy.Fault{Match: isVerdict, Do: proxy.Drop})
+	add("modify: answer late", 3, directory, proxy.Fault{Match: isVerdict, Delay: 2 * time.Second})
 	add("bind: answer cut", 2, directory, proxy.Fault{Match: bind, Do: proxy.Cut})
 	add("search: cut before", 2, directory, proxy.Fault{Match: search, Do: proxy.Cut})
 	add("search: late", 2, directory, proxy.Fault{Match: search, Delay: 3 * time.Second})
@@ -164,3 +152,25 @@ func record(kind envelope.Kind) func(*proxy.Message) bool {
 func isRequest(m *proxy.Message) bool {
 	return m.Verb == "HPUB" && strings.Contains(m.Subject, ".req.")
 }
+
+// isAck matches what frees a request's slot, and isAcked the broker's answer.
+func isAck(m proxy.Message) bool {
+	return m.Verb == "PUB" && strings.Contains(m.Subject, "$JS.ACK.") && string(m.Body) == "+ACK"
+}
+
+func isAcked(m proxy.Message) bool { return m.Request != nil && isAck(*m.Request) }
+
+// isDelivery matches a request that is given to a consumer.
+func isDelivery(m proxy.Message) bool {
+	_, err := envelope.ParseRequest(m.Body)
+	return m.Verb == "HMSG" && err == nil
+}
+
+// isLive matches a record that is shown to the publisher that waits for it.
+func isLive(m proxy.Message) bool {
+	return m.Direction == proxy.ToClient && strings.Contains(m.Subject, "live.")
+}
+
+// isModify matches an LDAP modify, and isVerdict the answer to one.
+func isModify(m proxy.Message) bool  { return m.Verb == "modify" && m.Direction == proxy.ToServer }
+func isVerdict(m proxy.Message) bool { return m.Verb == "modify" && m.Direction == proxy.ToClient }

@@ -109,6 +109,13 @@ func (p *Program) Exits() int {
 	return p.exits
 }
 
+// Running reports whether the program was not killed.
+func (p *Program) Running() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.run != nil
+}
+
 // Kill kills the program, and returns when it is gone.
 func (p *Program) Kill() { p.end(syscall.SIGKILL) }
 
