@@ -3,7 +3,7 @@
 
 GO ?= go
 
-.PHONY: demo test bin lint cc bench fuzz clean
+.PHONY: demo test bin lint cc bench chaos fuzz clean
 
 # Everything on this machine: a domain controller, the broker, two consumers, a
 # publisher. DEMO holds flags, for example: make demo DEMO='-once -directory fake'
@@ -34,6 +34,16 @@ lint:
 bench: bin
 	$(GO) run ./internal/lab/bench
 	$(GO) run ./internal/lab/bench -replicas
+
+# Breaks the system for TIME, as SEED says, with a broker of NODES (1 or 3) and a
+# DIRECTORY (fake or samba); before that, kills programs at every step.
+SEED ?= 1
+TIME ?= 10m
+NODES ?= 1
+DIRECTORY ?= fake
+chaos: bin
+	$(GO) run ./internal/chaos/campaign -points -nodes $(NODES) -directory $(DIRECTORY)
+	$(GO) run ./internal/chaos/campaign -seed $(SEED) -time $(TIME) -nodes $(NODES) -directory $(DIRECTORY)
 
 # Each fuzz target for FUZZTIME.
 FUZZTIME ?= 1m

@@ -1,11 +1,15 @@
 package chaos
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -69,6 +73,55 @@ func (p Point) Run(ctx context.Context, opts Options) (err error) {
 	c.crowd.all.Wait()
 	c.crowd.last()
 	return c.judge(ctx)
+}
+
+// together is how many points are run at once: most of the time they wait.
+const together = 14
+
+// RunPoints runs all points, the slow ones first, each in a directory of its own,
+// and prints what came of each. Its error says that one was not as it must be.
+func RunPoints(ctx context.Context, opts Options) error {
+	points, out := Points(), opts.Out
+	slices.SortStableFunc(points, func(a, b Point) int {
+		switch {
+		case a.Slow == b.Slow:
+			return 0
+		case a.Slow:
+			return -1
+		}
+		return 1
+	})
+	var (
+		room   = make(chan struct{}, together)
+		all    sync.WaitGroup
+		mu     sync.Mutex // guards failed, and the order of lines
+		failed int
+	)
+	for i, p := range points {
+		room <- struct{}{}
+		all.Go(func() {
+			defer func() { <-room }()
+			begun, opts := time.Now(), opts
+			opts.Dir, opts.Out = filepath.Join(opts.Dir, fmt.Sprintf("point%d", i+1)), io.Discard
+			err := p.Run(ctx, opts)
+			said := "as it must be"
+			if err != nil {
+				said = opts.Dir + ": " + err.Error()
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				failed++
+			}
+			want := cmp.Or(string(p.Want), "no request")
+			fmt.Fprintf(out, "%-50s  %-11s  %d claims, %d modifies  %6.1fs  %s\n", p.Name, want, p.Claims, p.Modifies, time.Since(begun).Seconds(), said)
+		})
+	}
+	all.Wait()
+	if failed > 0 {
+		return fmt.Errorf("%d of %d points are not as they must be", failed, len(points))
+	}
+	return nil
 }
 
 // wish is a reset of the first account.
@@ -232,12 +285,12 @@ func (c *crash) judge(ctx context.Context) (err error) {
 		}
 	}
 	for _, w := range h.Writes {
-		if w.Password == "it" && w.Verdict != history.Refused {
+		if w.Password == "it" && w.Verdict == history.Done {
 			modifies++
 		}
 	}
-	if code != c.Want || claims != c.Claims || modifies != c.Modifies {
-		wrong = append(wrong, fmt.Errorf("it ends as %q after %d claims and %d modifies, want %q after %d and %d",
+	if code != c.Want || claims < c.Claims || modifies != c.Modifies {
+		wrong = append(wrong, fmt.Errorf("it ends as %q after %d claims and %d modifies, want %q after at least %d and %d",
 			code, claims, modifies, c.Want, c.Claims, c.Modifies))
 	}
 	for _, v := range h.Check() {

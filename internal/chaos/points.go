@@ -17,8 +17,8 @@ type Point struct {
 
 	// What must come of it.
 	Want     reset.Code // the outcome; empty: there is no request at all
-	Modifies int        // how many modifies were carried out, or may have been
-	Claims   int        // that the chain has
+	Modifies int        // that were carried out
+	Claims   int        // that the chain has; more on a machine that is slow
 	Slow     bool       // it takes until the deadline, or until the life ends
 }
 

@@ -14,7 +14,6 @@ import (
 // so that they do it together.
 func TestPoints(t *testing.T) {
 	t.Parallel()
-	const together = 8
 	room := make(chan struct{}, together)
 	var all sync.WaitGroup
 	for _, p := range Points() {

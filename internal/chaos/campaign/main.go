@@ -22,33 +22,41 @@ func main() {
 	nodes := flag.Int("nodes", 1, "of the broker, 1 or 3")
 	directory := flag.String("directory", "fake", "fake or samba")
 	callers := flag.Int("callers", 8, "how many call at once")
+	points := flag.Bool("points", false, "instead, kill programs at every step of a request's life, each once")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *seed, *length, *nodes, *directory, *callers); err != nil {
+	err := run(func(dir string) error {
+		root, err := os.Getwd()
+		if err != nil {
+			return err
+		}
+		opts := chaos.Options{Root: root, Dir: dir, Nodes: *nodes, Directory: *directory, Out: os.Stdout}
+		if *points {
+			return chaos.RunPoints(ctx, opts)
+		}
+		found, err := chaos.Campaign{Options: opts, Seed: *seed, Faults: *length - calm, Calls: *length, Callers: *callers}.Run(ctx)
+		if err == nil && len(found) > 0 {
+			err = fmt.Errorf("%d promises were broken", len(found))
+		}
+		return err
+	})
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "campaign: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, seed uint64, length time.Duration, nodes int, directory string, callers int) error {
-	root, err := os.Getwd()
-	if err != nil {
-		return err
-	}
+// calm is how long calls are made after the last fault.
+const calm = 30 * time.Second
+
+// run runs something in a directory that is kept if there is an error.
+func run(what func(dir string) error) error {
 	dir, err := os.MkdirTemp("", "writeback-chaos-")
 	if err != nil {
 		return err
 	}
-	const calm = 30 * time.Second
-	found, err := chaos.Campaign{
-		Options: chaos.Options{Root: root, Dir: filepath.Join(dir, "run"), Nodes: nodes, Directory: directory, Out: os.Stdout},
-		Seed:    seed, Faults: length - calm, Calls: length, Callers: callers,
-	}.Run(ctx)
-	if err == nil && len(found) > 0 {
-		err = fmt.Errorf("%d promises were broken", len(found))
-	}
-	if err != nil {
+	if err := what(filepath.Join(dir, "run")); err != nil {
 		return fmt.Errorf("%w; everything is kept in %s", err, dir)
 	}
 	return os.RemoveAll(dir)
