@@ -144,7 +144,6 @@ type Consumer struct {
 	mu     sync.Mutex
 	inHand map[reset.ID]bool
 
-	begun  time.Time              // of Run
 	dc     atomic.Pointer[string] // the domain controller in use
 	skewed atomic.Int64           // nanoseconds that our clock was last found behind; 0 is well
 }
@@ -176,7 +175,6 @@ func New(cfg Config) (*Consumer, error) {
 // Run works until ctx ends, and then until what is in hand has been finished or
 // handed back. It returns early only if the sealing keys cannot be kept.
 func (c *Consumer) Run(ctx context.Context) error {
-	c.begun = time.Now()
 	announced := make(chan struct{})
 	failed := make(chan error, 1)
 	taking, stopTaking := context.WithCancel(ctx)

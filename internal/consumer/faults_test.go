@@ -97,22 +97,57 @@ func TestSealedForAnother(t *testing.T) {
 	})
 }
 
-// A replica that has just started has not heard the others yet: it must not say
-// that nobody holds a key.
-func TestSealedForAnotherAtTheStart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		w.begun = time.Now()
-		r, ref := w.deliver(func(d *draft) { d.box = keys.Box(t) })
-		w.run(t.Context(), r)
-		w.expect(ref, "")
-		if r.handedBack == 0 {
-			t.Error("not handed back")
-		}
-		time.Sleep(listening)
-		w.run(t.Context(), r)
-		w.expect(ref, reset.Unreadable, envelope.Claimed, envelope.Settled)
-	})
+// A replica that may have missed what the others said must not say that nobody
+// holds a key.
+func TestSealedForAnotherUnheard(t *testing.T) {
+	tests := []struct {
+		name string
+		deaf func(*world) // for less than listening from now on
+	}{
+		{"it has just started", func(w *world) { w.presence.spoke(time.Now(), true) }},
+		{"the broker was away until now", func(w *world) {
+			for _, stored := range []bool{true, true, false} {
+				w.presence.spoke(time.Now(), stored)
+				time.Sleep(announceEvery)
+			}
+			w.presence.spoke(time.Now(), false)
+			time.Sleep(soon)
+			w.presence.spoke(time.Now(), true)
+		}},
+		{"it stood still", func(w *world) {
+			w.presence.spoke(time.Now(), true)
+			time.Sleep(announceEvery)
+			w.presence.spoke(time.Now(), true)
+			time.Sleep(reset.Presence)
+		}},
+		{"it stood still, and goes on", func(w *world) {
+			w.presence.spoke(time.Now(), true)
+			time.Sleep(reset.Presence)
+			w.presence.spoke(time.Now(), true)
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				tt.deaf(w)
+				r, ref := w.deliver(func(d *draft) { d.box = keys.Box(t) })
+				w.run(t.Context(), r)
+				w.expect(ref, "")
+				if r.handedBack == 0 {
+					t.Error("not handed back")
+				}
+				w.presence.spoke(time.Now(), true)
+				time.Sleep(announceEvery)
+				w.presence.spoke(time.Now(), true)
+				time.Sleep(soon + time.Second)
+				w.presence.spoke(time.Now(), true)
+				time.Sleep(announceEvery)
+				w.run(t.Context(), r)
+				w.expect(ref, reset.Unreadable, envelope.Claimed, envelope.Settled)
+			})
+		})
+	}
 }
 
 // An announcement from the future would make a replica that is gone look alive.

@@ -29,7 +29,9 @@ func (c *Consumer) announce(ctx context.Context, ready chan<- struct{}) error {
 			return err
 		}
 		next := announceEvery
-		switch err := c.cfg.Queue.Announce(c.cfg.Log.Name(), c.announcement()); {
+		err := c.cfg.Queue.Announce(c.cfg.Log.Name(), c.announcement())
+		c.presence.spoke(time.Now(), err == nil)
+		switch {
 		case err != nil:
 			next = soon // the broker is away; it is said again at once when it is back
 			c.cfg.Logger.Warn().AnErr(obs.Cause, err).Msg("announcing this consumer")
@@ -79,8 +81,10 @@ func (c *Consumer) announcement() []byte {
 type presence struct {
 	cfg Config
 
-	mu   sync.Mutex
-	seen map[string]held // by replica
+	mu     sync.Mutex
+	seen   map[string]held // by replica
+	said   time.Time       // when we last said something ourselves
+	missed time.Time       // when we may last have missed something
 }
 
 type held struct {
@@ -115,6 +119,28 @@ func (p *presence) hear(b []byte) {
 		boxes = before.boxes
 	}
 	p.seen[a.Replica] = held{at: a.Time, boxes: boxes}
+}
+
+// listening is how long a replica that may have missed something cannot say that
+// nobody holds a key: the others are heard of once every announceEvery.
+const listening = announceEvery + 2*time.Second
+
+// spoke takes note of an announcement of our own. While none can be made, and
+// while we stood still, none is heard either.
+func (p *presence) spoke(now time.Time, stored bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !stored || now.Sub(p.said) > listening {
+		p.missed = now
+	}
+	p.said = now
+}
+
+// deaf reports whether we may not have heard of replicas that are alive.
+func (p *presence) deaf(now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return now.Sub(p.missed) < listening || !p.said.IsZero() && now.Sub(p.said) > listening
 }
 
 // holds reports whether another replica that is alive holds a key that one of

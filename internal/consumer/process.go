@@ -56,10 +56,6 @@ type request struct {
 	refusal     error             // what the directory said to a modify of ours in doubt
 }
 
-// listening is how long after its start a replica cannot say that nobody holds
-// a key: the others are heard of once every announceEvery.
-const listening = announceEvery + 2*time.Second
-
 // process takes a delivery as far as it can and says what is to become of it.
 func (c *Consumer) process(ctx context.Context, d Delivery, leave func(), log *zerolog.Logger) fate {
 	req, err := envelope.ParseRequest(d.Data)
@@ -91,7 +87,7 @@ func (c *Consumer) process(ctx context.Context, d Delivery, leave func(), log *z
 	defer c.keepInHand(ctx, r.hand)()
 
 	unreadable := c.open(r, d.Slot)
-	if errors.Is(unreadable, unseal.ErrNoBox) && (c.presence.holds(req.Wraps, now) || now.Sub(c.begun) < listening) {
+	if errors.Is(unreadable, unseal.ErrNoBox) && (c.presence.holds(req.Wraps, now) || c.presence.deaf(now)) {
 		return fate{kind: handedBack, reason: otherReplica, delay: soon}
 	}
 	defer r.wipe()
