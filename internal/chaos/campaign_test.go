@@ -37,7 +37,8 @@ func TestPlan(t *testing.T) {
 		}
 		return text
 	}
-	if names(1) != names(1) || names(1) == names(2) {
-		t.Errorf("seed 1 draws:\n%s\nseed 2 draws:\n%s", names(1), names(2))
+	one, again, two := names(1), names(1), names(2)
+	if one != again || one == two {
+		t.Errorf("seed 1 draws:\n%s\nand then:\n%s\nseed 2 draws:\n%s", one, again, two)
 	}
 }

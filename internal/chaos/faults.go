@@ -137,6 +137,32 @@ func messages() (kinds []kind) {
 	return kinds
 }
 
+// others are the faults that whole programs and servers meet.
+func others(disk bool) []kind {
+	kinds := []kind{
+		{"consumer killed", 14, 0, 20 * time.Second, func(s *strikes, st strike) { s.kill(st, s.consumer(st)) }},
+		{"consumer stopped", 8, 6 * time.Second, 22 * time.Second, func(s *strikes, st strike) { s.freeze(st, s.consumer(st)) }},
+		{"consumer's clock 3 s off", 4, 15 * time.Second, 40 * time.Second, func(s *strikes, st strike) { s.skew(st, 3*time.Second) }},
+		{"consumer's clock 60 s off", 4, 10 * time.Second, 20 * time.Second, func(s *strikes, st strike) { s.skew(st, time.Minute) }},
+		{"publisher killed", 8, 0, 10 * time.Second, func(s *strikes, st strike) { s.kill(st, s.publisher(st)) }},
+		{"publisher stopped", 4, 3 * time.Second, 15 * time.Second, func(s *strikes, st strike) { s.freeze(st, s.publisher(st)) }},
+		{"line to the broker cut", 6, 0, 0, func(s *strikes, st strike) { s.cut(st) }},
+		{"line to the broker dead", 4, 3 * time.Second, 20 * time.Second, func(s *strikes, st strike) { s.dead(st, s.any(st).Broker...) }},
+		{"line to the directory dead", 4, 3 * time.Second, 15 * time.Second, func(s *strikes, st strike) { s.dead(st, s.consumer(st).AD) }},
+		{"broker killed", 8, 0, 0, func(s *strikes, st strike) { s.killNode(st, false) }},
+		{"broker killed, then a request once more", 3, 0, 0, func(s *strikes, st strike) { s.killNode(st, true) }},
+		{"broker stopped", 4, 2 * time.Second, 12 * time.Second, func(s *strikes, st strike) { s.freezeNode(st) }},
+		{"broker away", 3, 3 * time.Second, 20 * time.Second, func(s *strikes, st strike) { s.away(st, s.brokers()...) }},
+		{"directory away", 6, 5 * time.Second, 25 * time.Second, func(s *strikes, st strike) { s.directoryAway(st) }},
+		{"a request once more with its id", 5, 0, 0, func(s *strikes, st strike) { s.replay(st, true) }},
+		{"a request once more with another id", 5, 0, 0, func(s *strikes, st strike) { s.replay(st, false) }},
+	}
+	if disk {
+		kinds = append(kinds, kind{"broker's disk full", 5, 3 * time.Second, 15 * time.Second, func(s *strikes, st strike) { s.fill(st) }})
+	}
+	return kinds
+}
+
 // record matches a publish of a record.
 func record(kind envelope.Kind) func(*proxy.Message) bool {
 	return func(m *proxy.Message) bool {
