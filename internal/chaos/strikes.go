@@ -201,10 +201,11 @@ func (s *strikes) killNode(st strike, replay bool) {
 		return
 	}
 	defer unlock()
-	s.count(st.kind)
 	if err := s.Signal(s.Node(n), syscall.SIGKILL); err != nil {
-		s.failed(st, err)
+		s.failed(st, err) // it is away already
+		return
 	}
+	s.count(st.kind)
 	if replay {
 		s.replay(st, true)
 	}
@@ -216,14 +217,14 @@ func (s *strikes) freezeNode(st strike) {
 		return
 	}
 	defer unlock()
+	if err := s.Signal(s.Node(n), syscall.SIGSTOP); err != nil {
+		s.failed(st, err)
+		return
+	}
 	s.count(st.kind)
-	for _, step := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGCONT} {
-		if err := s.Signal(s.Node(n), step); err != nil {
-			s.failed(st, err)
-		}
-		if step == syscall.SIGSTOP {
-			wait(s.ctx, st.lasts)
-		}
+	wait(s.ctx, st.lasts)
+	if err := s.Signal(s.Node(n), syscall.SIGCONT); err != nil {
+		s.failed(st, err)
 	}
 }
 
@@ -249,6 +250,7 @@ func (s *strikes) fill(st strike) {
 	if err := os.Remove(path); err != nil {
 		s.failed(st, err)
 	}
+	// It may have ended by itself, and not come back while there was no room.
 	if err := s.Signal(s.Node(0), syscall.SIGKILL); err != nil {
 		s.failed(st, err)
 	}
