@@ -149,8 +149,8 @@ func others(disk bool) []kind {
 		{"line to the broker cut", 6, 0, 0, func(s *strikes, st strike) { s.cut(st) }},
 		{"line to the broker dead", 4, 3 * time.Second, 20 * time.Second, func(s *strikes, st strike) { s.dead(st, s.any(st).Broker...) }},
 		{"line to the directory dead", 4, 3 * time.Second, 15 * time.Second, func(s *strikes, st strike) { s.dead(st, s.consumer(st).AD) }},
-		{"broker killed", 8, 0, 0, func(s *strikes, st strike) { s.killNode(st, false) }},
-		{"broker killed, then a request once more", 3, 0, 0, func(s *strikes, st strike) { s.killNode(st, true) }},
+		{"broker killed", 5, 0, 0, func(s *strikes, st strike) { s.killNode(st, false) }},
+		{"broker killed, then a request once more", 2, 0, 0, func(s *strikes, st strike) { s.killNode(st, true) }},
 		{"broker stopped", 4, 2 * time.Second, 12 * time.Second, func(s *strikes, st strike) { s.freezeNode(st) }},
 		{"broker away", 3, 3 * time.Second, 20 * time.Second, func(s *strikes, st strike) { s.away(st, s.brokers()...) }},
 		{"directory away", 6, 5 * time.Second, 25 * time.Second, func(s *strikes, st strike) { s.directoryAway(st) }},
@@ -158,7 +158,7 @@ func others(disk bool) []kind {
 		{"a request once more with another id", 5, 0, 0, func(s *strikes, st strike) { s.replay(st, false) }},
 	}
 	if disk {
-		kinds = append(kinds, kind{"broker's disk full", 5, 3 * time.Second, 15 * time.Second, func(s *strikes, st strike) { s.fill(st) }})
+		kinds = append(kinds, kind{"broker's disk full", 2, 3 * time.Second, 15 * time.Second, func(s *strikes, st strike) { s.fill(st) }})
 	}
 	return kinds
 }
