@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -75,26 +76,31 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
-// Sealed for a replica that is alive: it is left to that one.
+// Sealed for a replica that is alive: it is left to that one, also by one whose
+// clock is ahead of all others.
 func TestSealedForAnother(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		box := keys.Box(t)
-		other := audit.NewLog(keys.Signer(t, seal.PurposeConsumer, 2), "replica2")
-		a := envelope.Announcement{Tenant: tenantName, Replica: "replica2", Run: other.Run(), Time: time.Now(),
-			Box: [envelope.BoxSize]byte(box), Signer: other.Public().ID()}
-		a.Sig = other.Sign(seal.KindAnnounce, a.Signed())
-		w.presence.hear(a.Encode())
-		r, ref := w.deliver(func(d *draft) { d.box = box })
-		w.run(t.Context(), r)
-		w.expect(ref, "")
-		if r.handedBack == 0 {
-			t.Error("not handed back")
-		}
-		time.Sleep(reset.Presence + time.Second) // the other is gone
-		w.run(t.Context(), r)
-		w.expect(ref, reset.Unreadable, envelope.Claimed, envelope.Settled)
-	})
+	for _, ahead := range []time.Duration{0, time.Minute} {
+		t.Run(fmt.Sprintf("ahead by %s", ahead), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				box := keys.Box(t)
+				other := audit.NewLog(keys.Signer(t, seal.PurposeConsumer, 2), "replica2")
+				a := envelope.Announcement{Tenant: tenantName, Replica: "replica2", Run: other.Run(), Time: time.Now().Add(-ahead),
+					Box: [envelope.BoxSize]byte(box), Signer: other.Public().ID()}
+				a.Sig = other.Sign(seal.KindAnnounce, a.Signed())
+				w.presence.hear(a.Encode())
+				r, ref := w.deliver(func(d *draft) { d.box = box })
+				w.run(t.Context(), r)
+				w.expect(ref, "")
+				if r.handedBack == 0 {
+					t.Error("not handed back")
+				}
+				time.Sleep(reset.Presence + time.Second) // the other is gone
+				w.run(t.Context(), r)
+				w.expect(ref, reset.Unreadable, envelope.Claimed, envelope.Settled)
+			})
+		})
+	}
 }
 
 // A replica that may have missed what the others said must not say that nobody

@@ -89,6 +89,7 @@ type presence struct {
 
 type held struct {
 	at    time.Time // as it says itself
+	heard time.Time // by our clock, which may be wrong
 	boxes []seal.BoxID
 }
 
@@ -118,7 +119,7 @@ func (p *presence) hear(b []byte) {
 	} else if known {
 		boxes = before.boxes
 	}
-	p.seen[a.Replica] = held{at: a.Time, boxes: boxes}
+	p.seen[a.Replica] = held{at: a.Time, heard: time.Now(), boxes: boxes}
 }
 
 // listening is how long a replica that may have missed something cannot say that
@@ -149,7 +150,7 @@ func (p *presence) holds(wraps []envelope.Wrap, now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, h := range p.seen {
-		if now.Sub(h.at) > reset.Presence {
+		if now.Sub(h.heard) > reset.Presence {
 			continue
 		}
 		for _, w := range wraps {
