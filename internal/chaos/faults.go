@@ -38,7 +38,7 @@ func plan(seed uint64, kinds []kind, end time.Duration) (all []strike) {
 	for _, k := range kinds {
 		total += k.weight
 	}
-	for at := time.Second; ; at += 500*time.Millisecond + time.Duration(rng.IntN(2000))*time.Millisecond {
+	for at := time.Second; at < end; at += 500*time.Millisecond + time.Duration(rng.IntN(2000))*time.Millisecond {
 		n, i := rng.IntN(total), 0
 		for ; n >= kinds[i].weight; i++ {
 			n -= kinds[i].weight
@@ -47,11 +47,11 @@ func plan(seed uint64, kinds []kind, end time.Duration) (all []strike) {
 		s := strike{at: at, kind: k.name, on: rng.IntN(12), whom: rng.IntN(1 << 16), do: k.do,
 			lasts: k.min + time.Duration(rng.Int64N(int64(k.max-k.min)+1)).Truncate(time.Millisecond),
 			delay: time.Duration(rng.IntN(1000)) * time.Millisecond}
-		if s.at+s.lasts > end {
-			return all
+		if s.at+s.lasts <= end {
+			all = append(all, s)
 		}
-		all = append(all, s)
 	}
+	return all
 }
 
 // String says what the strike is.
