@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -48,6 +49,9 @@ func (s *System) prepare() error {
 			Target: strings.TrimPrefix(s.Directory.URL, "ldaps://"), Protocol: proxy.LDAP, CAFile: s.Directory.CAFile, Seen: s.Watch.Look(),
 		})
 		if err != nil {
+			return err
+		}
+		if cfg["operations_listen"], err = freeAddress(); err != nil {
 			return err
 		}
 		dir := cfg["directory"].(tree)
@@ -128,9 +132,11 @@ func (s *System) proxy(opts proxy.Options) (*proxy.Proxy, error) {
 	return p, err
 }
 
-// freeAddress returns a loopback address with a port that nothing listens on.
+// freeAddress returns a loopback address of its own with a port that nothing
+// listens on: on the usual one somebody else would take the port while the
+// program is away.
 func freeAddress() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := net.Listen("tcp", fmt.Sprintf("127.%d.%d.%d:0", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254)))
 	if err != nil {
 		return "", err
 	}
