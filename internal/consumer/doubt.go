@@ -99,16 +99,25 @@ func (d *resolution) resolve(ctx context.Context) (fate, bool) {
 		case time.Since(d.blind) > blindFor && age < reset.QueueAge-blindFor:
 			// Another replica may see more, as long as the broker has the
 			// request for it.
-			return d.giveUp(ctx, d.r, d.cl, reset.ErrDirectoryUnavailable)
+			return d.leave(ctx, reset.ErrDirectoryUnavailable)
 		}
 		if d.rest(ctx, d.r, wait) {
 			continue
 		}
 		if d.isStopping(ctx) {
-			return d.giveUp(ctx, d.r, d.cl, errStopping) // others need not wait for us
+			return d.leave(ctx, errStopping)
 		}
 		return fate{kind: handedBack, reason: inDoubt, delay: reset.TakeOver}, false
 	}
+}
+
+// leave leaves the request to others, who need not wait for us if nothing was
+// sent under our claim.
+func (d *resolution) leave(ctx context.Context, why error) (fate, bool) {
+	if d.cl.used {
+		return fate{kind: handedBack, reason: inDoubt, delay: soon, cause: why}, false
+	}
+	return d.giveUp(ctx, d.r, d.cl, why)
 }
 
 // conclude settles the request. The connection is for others meanwhile.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -47,7 +46,7 @@ func TestStall(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						c := newCompany(t)
 						if !history {
-							c.account.history = nil
+							c.account.noHistory = true
 						}
 						r, ref := c.deliver(nil)
 						stalled := make(chan struct{})
@@ -142,11 +141,11 @@ func TestExecutedLate(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := newCompany(t)
 				if !tt.history {
-					c.account.history = nil
+					c.account.noHistory = true
 				}
 				c.account.slow = tt.slow
 				c.account.at = func(step string) {
-					if step == "ask" || step == "find" && c.account.usn > 7 {
+					if step == "ask" || step == "find" && c.account.executed > 0 {
 						c.account.slow = 0
 					}
 				}
@@ -184,7 +183,7 @@ func TestAnswerLost(t *testing.T) {
 func TestSamePassword(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCompany(t)
-		c.account.current, c.account.history = password, []string{password}
+		c.account.set(password)
 		r, ref := c.deliver(nil)
 		defer c.kill("claimed", r)()
 		c.finish(1, r, ref)
@@ -205,8 +204,8 @@ func TestSomebodyElse(t *testing.T) {
 				defer c.kill(arrow, r)()
 				c.account.set("Administrators-6")
 				c.finish(1, r, ref)
-				if code := c.check(ref); code != reset.Unconfirmed || c.account.current != "Administrators-6" {
-					t.Errorf("outcome %s, password %s: %v", code, c.account.current, kinds(c.records(ref)))
+				if code := c.check(ref); code != reset.Unconfirmed || c.account.dcs["dc1"].password.value != "Administrators-6" {
+					t.Errorf("outcome %s, password %s: %v", code, c.account.dcs["dc1"].password.value, kinds(c.records(ref)))
 				}
 			})
 		})
@@ -313,7 +312,8 @@ func TestRefusedElsewhere(t *testing.T) {
 		t.Run(fmt.Sprintf("back %t", back), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := newCompany(t)
-				c.account.lost, c.account.apart = true, true
+				c.account.lost, c.account.lag = true, -1
+				c.account.refuses["dc2"] = &reset.Error{Code: reset.PasswordTooRecent}
 				c.stallAt("answer", func() { c.account.setDown("dc1", true) })
 				r, ref := c.deliver(nil)
 				done := make(chan struct{})
@@ -402,82 +402,6 @@ func TestCorrected(t *testing.T) {
 	})
 }
 
-// Everything at once, at random: two replicas with the same request, stalls at
-// any step, answers that are lost, modifies that are executed late, somebody
-// else's password, lockouts, domain controllers that go and come back.
-func TestRandomFaults(t *testing.T) {
-	outcomes := make(map[reset.Code]int)
-	for seed := range uint64(300) {
-		synctest.Test(t, func(t *testing.T) {
-			rnd := rand.New(rand.NewPCG(seed, 17))
-			c := newCompany(t)
-			r, ref := c.deliver(nil)
-			if rnd.IntN(2) == 0 {
-				c.account.history = nil
-			}
-			chance := func(n int) bool { return rnd.IntN(n) == 0 }
-			var mu sync.Mutex // of rnd
-			pause := func(most time.Duration) {
-				mu.Lock()
-				d := time.Duration(0)
-				if chance(4) {
-					d = rand.N(most)
-				}
-				mu.Unlock()
-				time.Sleep(d)
-			}
-			c.account.at = func(step string) {
-				most := time.Minute
-				if step == "send" {
-					most = reset.ModifyTimeout // what is in the system's hands
-				}
-				pause(most)
-				mu.Lock()
-				defer mu.Unlock()
-				c.account.mu.Lock()
-				defer c.account.mu.Unlock()
-				c.account.lost = chance(3)
-				c.account.slow = 0
-				if chance(4) {
-					c.account.slow = time.Duration(rnd.IntN(25)) * time.Second
-				}
-				c.account.down["dc1"], c.account.down["dc2"] = chance(6), chance(6)
-				c.account.locked = chance(8)
-				if chance(30) {
-					c.account.store("Administrators-6")
-				}
-			}
-			c.queue.OnAppend(func(int, []byte) memq.Fault {
-				mu.Lock()
-				lost := chance(10)
-				mu.Unlock()
-				pause(20 * time.Second)
-				if lost {
-					return memq.Lost
-				}
-				return nil
-			})
-			time.Sleep(time.Duration(rnd.IntN(int(reset.Deadline))) * time.Nanosecond)
-			second := *r
-			var both sync.WaitGroup
-			both.Go(func() { c.finish(0, r, ref) })
-			both.Go(func() { c.finish(1, &second, ref) })
-			both.Wait()
-			time.Sleep(reset.Correctable + time.Minute)
-			outcomes[c.check(ref)]++
-			if t.Failed() {
-				t.Fatalf("seed %d", seed)
-			}
-		})
-	}
-	t.Logf("outcomes: %v", outcomes)
-	for _, code := range []reset.Code{reset.Applied, reset.Expired, reset.Unconfirmed} {
-		if outcomes[code] == 0 {
-			t.Errorf("no request ended as %s: the faults are not what they should be", code)
-		}
-	}
-}
-
 // A request that rests gives its place to others and does not wait for one: not
 // for a worker that waits for a request, nor for one that hangs.
 func TestRestTakesNoWorker(t *testing.T) {
@@ -508,9 +432,10 @@ func TestRestTakesNoWorker(t *testing.T) {
 								select {
 								case <-hanging:
 								case <-ctx.Done():
+									return nil, reset.ErrDirectoryUnavailable
 								}
 							}
-							return c.account.connect(ctx, dc)
+							return c.account.connect("replica2")(ctx, dc)
 						}
 						return other.Delivery, nil
 					}

@@ -2,96 +2,172 @@ package consumer
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
-	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/rs/zerolog"
-
-	"writeback/internal/audit"
 	"writeback/internal/envelope"
 	"writeback/internal/reset"
-	"writeback/internal/seal"
 	"writeback/internal/secret"
-	"writeback/internal/testkit/keys"
-	"writeback/internal/testkit/memq"
 )
 
-// An account is a model of one account in a directory. Its domain controllers
-// replicate at once, unless one of them lags.
+// A versioned value is an attribute that replicates: the newest write wins.
+type versioned[T any] struct {
+	value   T
+	version int
+}
+
+// take reports whether the other's write was newer.
+func (v *versioned[T]) take(other versioned[T]) bool {
+	if other.version <= v.version {
+		return false
+	}
+	*v = other
+	return true
+}
+
+// A state is the account as one domain controller has it.
+type state struct {
+	usn        uint64 // its own: it does not replicate
+	password   versioned[string]
+	history    []string
+	pwdLastSet versioned[int64]
+	locked     versioned[bool]
+	deleted    versioned[bool]
+}
+
+func (s *state) merge(from state) {
+	news := s.pwdLastSet.take(from.pwdLastSet)
+	news = s.locked.take(from.locked) || news
+	news = s.deleted.take(from.deleted) || news
+	if s.password.take(from.password) {
+		s.history, news = append(s.history, s.password.value), true
+	}
+	if news {
+		s.usn++
+	}
+}
+
+// An account is a model of one account on two domain controllers, dc1 and dc2,
+// of what may go wrong there, and of what the replicas do to it.
 type account struct {
-	mu         sync.Mutex
-	current    string   // password
-	history    []string // that a reset may not repeat; nil if history is off
-	usn        uint64
-	pwdLastSet int64
-	locked     bool
-	mayUnlock  bool
-	deleted    bool
-	down       map[string]bool // domain controllers
-	best       string          // that is preferred
+	mu     sync.Mutex
+	dcs    map[string]*state
+	writes int // all that there were: the newest version
+	stamp  int64
 
-	executed int // modifies that set a password
-	refused  int
-	binds    int
-
-	// dc2 has not heard of anything yet, and refuses every password.
-	apart bool
 	// What a test does at a step: it may wait.
-	at func(step string)
-	// How long a modify takes at the domain controller before it is executed.
-	slow time.Duration
-	// The answer to a modify that was executed is lost.
-	lost bool
+	at        func(step string)
+	noHistory bool // a password may be set once more
+	mayUnlock bool
+	mayMust   bool
+	down      map[string]bool  // domain controllers that cannot be reached
+	notice    time.Duration    // how long that takes to find out
+	best      string           // that is preferred
+	delay     time.Duration    // of a connection, and of a search
+	lag       time.Duration    // of replication; never if below 0
+	refuses   map[string]error // what a domain controller says to every password
+	slow      time.Duration    // until a modify is executed, whatever becomes of its connection
+	lost      bool             // the next answer to a modify that was executed
+	bind      error            // why no bind is made
+
+	newest    func() *envelope.Record // of the request's chain
+	accepted  time.Time
+	freed     bool // its slot
+	sent      []*sent
+	problems  []string
+	executed  int // modifies of ours that set a password
+	unlocked  int // that unlocked it
+	must      int // that made its owner choose another
+	attempts  int // changes with a wrong current password
+	binds     int
+	followsUp map[claimID]bool // the password is set, as whoever made this claim knows
+}
+
+// A claimID names a claim.
+type claimID struct {
+	replica string
+	number  uint64
+}
+
+// A sent is a modify that a replica has sent.
+type sent struct {
+	what    string
+	claim   claimID
+	at      time.Time
+	follows bool // from a password that is set
+	reached bool // the domain controller
 }
 
 func newAccount() *account {
-	return &account{current: "Before-5", history: []string{"Before-5"}, usn: 7, pwdLastSet: 100, best: "dc1", mayUnlock: true, down: map[string]bool{}, at: func(string) {}}
+	a := &account{best: "dc1", mayUnlock: true, mayMust: true, down: map[string]bool{}, refuses: map[string]error{},
+		dcs: map[string]*state{"dc1": {usn: 7}, "dc2": {usn: 100}}, at: func(string) {},
+		newest: func() *envelope.Record { return nil }, followsUp: map[claimID]bool{}}
+	a.stamp = fileTimeOf(time.Now().Add(-time.Hour))
+	a.write("dc1", func(s *state) { a.store(s, currentPassword) })
+	return a
+}
+
+func fileTimeOf(t time.Time) int64 { return t.UnixNano()/100 + 116_444_736_000_000_000 }
+
+// write changes the account on a domain controller, which tells the other.
+func (a *account) write(dc string, change func(*state)) {
+	a.writes++
+	on := a.dcs[dc]
+	change(on)
+	on.usn++
+	from := *on
+	from.history = nil
+	other := a.dcs[map[string]string{"dc1": "dc2", "dc2": "dc1"}[dc]]
+	switch {
+	case a.lag == 0:
+		other.merge(from)
+	case a.lag > 0:
+		time.AfterFunc(a.lag, func() {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			other.merge(from)
+		})
+	}
+}
+
+func (a *account) store(s *state, password string) {
+	s.password = versioned[string]{password, a.writes}
+	s.history = append(s.history, password)
+	a.stamp = max(a.stamp+1, fileTimeOf(time.Now()))
+	s.pwdLastSet = versioned[int64]{a.stamp, a.writes}
+}
+
+// locked runs f while nobody else uses a.
+func (a *account) locked(f func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	f()
 }
 
 // set sets a password as an administrator would.
 func (a *account) set(password string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.store(password)
-}
-
-func (a *account) store(password string) {
-	a.current = password
-	if a.history != nil {
-		a.history = append(a.history, password)
-	}
-	a.usn++
-	a.pwdLastSet++
-}
-
-// reset executes a modify at the domain controller.
-func (a *account) reset(password string) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if slices.Contains(a.history, password) {
-		a.refused++
-		return &reset.Error{Code: reset.PasswordInHistory}
-	}
-	a.store(password)
-	a.executed++
-	return nil
+	a.locked(func() { a.write("dc1", func(s *state) { a.store(s, password) }) })
 }
 
 func (a *account) setLocked(locked bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.locked = locked
+	a.locked(func() { a.lock(locked) })
+}
+
+func (a *account) lock(locked bool) {
+	if a.dcs["dc1"].locked.value != locked {
+		a.write("dc1", func(s *state) { s.locked = versioned[bool]{locked, a.writes} })
+	}
+}
+
+func (a *account) remove() {
+	a.locked(func() { a.write("dc1", func(s *state) { s.deleted = versioned[bool]{true, a.writes} }) })
 }
 
 // setDown says whether a domain controller is away.
 func (a *account) setDown(dc string, down bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.down[dc] = down
+	a.locked(func() { a.down[dc] = down })
 }
 
 func (a *account) away(dc string) bool {
@@ -100,275 +176,240 @@ func (a *account) away(dc string) bool {
 	return a.down[dc]
 }
 
-// connect is the Directory of a consumer.
-func (a *account) connect(_ context.Context, dc string) (Session, error) {
-	if dc == "" {
-		if dc = a.best; a.away(dc) {
-			dc = "dc2"
+// wait returns an error if ctx ends before d has passed.
+func (a *account) wait(ctx context.Context, d func() time.Duration) error {
+	a.mu.Lock()
+	timer := time.NewTimer(d())
+	a.mu.Unlock()
+	defer timer.Stop()
+	if ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", reset.ErrDirectoryUnavailable, ctx.Err())
+	}
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", reset.ErrDirectoryUnavailable, ctx.Err())
+	}
+}
+
+// connect is the Directory of a replica.
+func (a *account) connect(replica string) func(context.Context, string) (Session, error) {
+	return func(ctx context.Context, dc string) (Session, error) {
+		if dc == "" {
+			if dc = a.best; a.away(dc) {
+				dc = "dc2"
+			}
 		}
+		if a.away(dc) {
+			a.wait(ctx, func() time.Duration { return a.notice })
+			return nil, reset.ErrDirectoryUnavailable
+		}
+		if err := a.wait(ctx, func() time.Duration { return a.delay }); err != nil {
+			return nil, err
+		}
+		return &accountSession{a: a, dc: dc, replica: replica}, nil
 	}
-	if a.away(dc) {
-		return nil, reset.ErrDirectoryUnavailable
-	}
-	return &accountSession{directory: &directory{}, a: a, dc: dc}, nil
 }
 
 type accountSession struct {
-	*directory // for what a model has no use of
-	a          *account
-	dc         string
+	a           *account
+	dc, replica string
 }
 
-func (s *accountSession) Find(context.Context, reset.Account) (reset.Entry, error) {
+func (s *accountSession) Find(ctx context.Context, _ reset.Account) (reset.Entry, error) {
 	s.a.at("find")
+	e, err := s.read()
+	if err := s.a.wait(ctx, func() time.Duration { return s.a.delay }); err != nil {
+		return reset.Entry{}, err
+	}
+	s.a.at("found")
+	return e, err
+}
+
+func (s *accountSession) read() (reset.Entry, error) {
 	s.a.mu.Lock()
 	defer s.a.mu.Unlock()
-	if s.a.deleted {
+	on := s.a.dcs[s.dc]
+	switch {
+	case s.a.down[s.dc]:
+		return reset.Entry{}, reset.ErrDirectoryUnavailable
+	case on.deleted.value:
 		return reset.Entry{}, &reset.Error{Code: reset.AccountNotFound}
 	}
-	w := reset.Witness{DC: s.dc, USNChanged: s.a.usn, PwdLastSet: s.a.pwdLastSet}
-	if s.a.apart && s.dc == "dc2" {
-		w.USNChanged, w.PwdLastSet = 1, 100
-	}
-	return reset.Entry{DN: "CN=Ada," + staff, GUID: [16]byte{1}, Locked: s.a.locked, Witness: w}, nil
+	return reset.Entry{DN: "CN=Ada," + staff, GUID: [16]byte{1}, Locked: on.locked.value,
+		Witness: reset.Witness{DC: s.dc, USNChanged: on.usn, PwdLastSet: on.pwdLastSet.value}}, nil
 }
 
+func (s *accountSession) Groups(context.Context, reset.Entry) ([]string, error) { return nil, nil }
+
 func (s *accountSession) SetPassword(ctx context.Context, _ reset.Entry, pw secret.Value) error {
-	var password string
-	pw.Reveal(func(b []byte) error { password = string(b); return nil })
-	s.a.at("send")
-	if s.a.away(s.dc) {
-		return reset.ErrDirectoryUnavailable
+	return s.modify(ctx, "send", "answer", s.setting(text(pw)))
+}
+
+func (s *accountSession) Change(ctx context.Context, _ reset.Entry, current, pw secret.Value) error {
+	was, set := text(current), s.setting(text(pw))
+	return s.modify(ctx, "send", "answer", func() error {
+		if s.a.dcs[s.dc].password.value != was {
+			s.a.attempts++
+			return &reset.Error{Code: reset.WrongPassword}
+		}
+		return set()
+	})
+}
+
+func (s *accountSession) setting(password string) func() error {
+	return func() error {
+		on := s.a.dcs[s.dc]
+		switch {
+		case s.a.refuses[s.dc] != nil:
+			return s.a.refuses[s.dc]
+		case !s.a.noHistory && slices.Contains(on.history, password):
+			return &reset.Error{Code: reset.PasswordInHistory}
+		}
+		s.a.write(s.dc, func(on *state) { s.a.store(on, password) })
+		s.a.executed++
+		return nil
 	}
-	s.a.mu.Lock()
-	slow, refuses := s.a.slow, s.a.apart && s.dc == "dc2"
-	s.a.mu.Unlock()
-	if refuses {
-		return &reset.Error{Code: reset.PasswordTooRecent}
-	}
-	if slow > 0 {
-		// It is executed whatever becomes of the connection.
-		time.AfterFunc(slow, func() { s.a.reset(password) })
-		time.Sleep(min(slow, reset.ModifyTimeout))
-		return reset.ErrUnanswered
-	}
-	err := s.a.reset(password)
-	s.a.at("answer")
-	s.a.mu.Lock()
-	defer s.a.mu.Unlock()
-	if s.a.lost {
-		s.a.lost = false
-		return reset.ErrUnanswered
-	}
-	return err
+}
+
+func (s *accountSession) Unlock(ctx context.Context, _ reset.Entry) error {
+	return s.modify(ctx, "unlock", "unlocked", func() error {
+		if !s.a.mayUnlock {
+			return &reset.Error{Code: reset.NotPermitted}
+		}
+		if s.a.dcs[s.dc].locked.value {
+			s.a.write(s.dc, func(on *state) { on.locked = versioned[bool]{false, s.a.writes} })
+			s.a.unlocked++
+		}
+		return nil
+	})
+}
+
+func (s *accountSession) MustChange(ctx context.Context, _ reset.Entry) error {
+	return s.modify(ctx, "must", "musted", func() error {
+		if !s.a.mayMust {
+			return &reset.Error{Code: reset.NotPermitted}
+		}
+		s.a.write(s.dc, func(on *state) { on.pwdLastSet = versioned[int64]{0, s.a.writes} })
+		s.a.must++
+		return nil
+	})
+}
+
+func (s *accountSession) Probe(ctx context.Context, _ reset.Entry) error {
+	s.a.at("probe")
+	return s.a.wait(ctx, func() time.Duration { return s.a.delay })
 }
 
 func (s *accountSession) Ask(_ context.Context, _ reset.Entry, pw secret.Value) (right bool, err error) {
 	s.a.at("ask")
 	s.a.mu.Lock()
 	defer s.a.mu.Unlock()
-	if s.a.locked {
+	on := s.a.dcs[s.dc]
+	switch {
+	case s.a.down[s.dc]:
+		return false, reset.ErrDirectoryUnavailable
+	case s.a.bind != nil:
+		return false, s.a.bind
+	case on.locked.value:
 		return false, reset.ErrNotAsked
 	}
 	s.a.binds++
-	pw.Reveal(func(b []byte) error { right = string(b) == s.a.current; return nil })
+	if right = text(pw) == on.password.value; right {
+		s.a.followsUp[s.claim()] = true
+	}
 	return right, nil
-}
-
-func (s *accountSession) Unlock(context.Context, reset.Entry) error {
-	s.a.mu.Lock()
-	if !s.a.mayUnlock {
-		s.a.mu.Unlock()
-		return &reset.Error{Code: reset.NotPermitted}
-	}
-	if s.a.locked {
-		s.a.locked = false
-		s.a.usn++
-	}
-	s.a.mu.Unlock()
-	s.a.at("unlocked")
-	s.a.mu.Lock()
-	defer s.a.mu.Unlock()
-	if s.a.lost {
-		s.a.lost = false
-		return reset.ErrUnanswered
-	}
-	return nil
-}
-
-func (s *accountSession) MustChange(context.Context, reset.Entry) error {
-	s.a.mu.Lock()
-	defer s.a.mu.Unlock()
-	s.a.pwdLastSet = 0
-	s.a.usn++
-	return nil
 }
 
 func (s *accountSession) End() {}
 
-// A company is two replicas and the account.
-type company struct {
-	*world
-	replicas [2]*Consumer
-	account  *account
+func text(pw secret.Value) (password string) {
+	pw.Reveal(func(b []byte) error { password = string(b); return nil })
+	return password
 }
 
-func newCompany(t *testing.T) *company {
-	w := newWorld(t)
-	c := &company{world: w, account: newAccount()}
-	for i := range c.replicas {
-		cfg := w.cfg
-		cfg.Log = audit.NewLog(keys.Signer(t, seal.PurposeConsumer, 2), "replica"+string(rune('1'+i)))
-		cfg.Policy = &policy{}
-		cfg.Directory, cfg.Metrics, cfg.Logger = c.account.connect, prometheus.NewRegistry(), zerolog.Nop()
-		replica, err := New(cfg)
-		if err != nil {
-			t.Fatal(err)
+// claim names the newest claim, if it is this replica's.
+func (s *accountSession) claim() claimID {
+	if rec := s.a.newest(); rec != nil && rec.Kind == envelope.Claimed && rec.Writer.Name == s.replica {
+		return claimID{s.replica, rec.Writer.Number}
+	}
+	return claimID{}
+}
+
+// modify sends a modify. The domain controller executes it, at once or later,
+// and what is between us and it may lose the answer.
+func (s *accountSession) modify(ctx context.Context, before, after string, execute func() error) error {
+	a := s.a
+	m := a.note(s, before)
+	a.at(before)
+	if a.away(s.dc) {
+		return reset.ErrDirectoryUnavailable
+	}
+	a.mu.Lock()
+	m.reached = true
+	slow := a.slow
+	executed := func() error {
+		// What stays in the system's hands for longer, nobody can promise anything for.
+		writes, err := a.writes, execute()
+		if a.freed && a.writes > writes && time.Since(m.at) <= reset.ModifyTimeout+reset.Grace {
+			a.problems = append(a.problems, before+" took effect after the slot was freed")
 		}
-		c.replicas[i] = replica
+		return err
 	}
-	return c
-}
-
-// work has a replica work on a copy of the delivery, and returns what it said.
-func (c *company) work(replica int, r *receipt) *receipt {
-	copied := &receipt{Delivery: r.Delivery}
-	copied.Receipt = copied
-	copied.Attempt = 1
-	if stored, _ := c.queue.Records(c.t.Context(), c.ref(r).ID); len(stored) > 1 || r.Attempt > 1 {
-		copied.Attempt = 2
+	if slow > 0 {
+		a.mu.Unlock()
+		time.AfterFunc(slow, func() { a.locked(func() { executed() }) })
+		ctx, cancel := context.WithTimeout(ctx, reset.ModifyTimeout)
+		defer cancel()
+		a.wait(ctx, func() time.Duration { return slow })
+		return reset.ErrUnanswered
 	}
-	c.replicas[replica].work(c.t.Context(), copied.Delivery, func() {})
-	return copied
-}
-
-func (c *company) ref(r *receipt) reset.Ref {
-	req, err := envelope.ParseRequest(r.Data)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return reset.Ref{Publisher: req.Header.Publisher, ID: req.Header.ID}
-}
-
-// finish delivers r to a replica, as the broker would, until it is acknowledged
-// or too old, and closes it as a publisher would.
-func (c *company) finish(replica int, r *receipt, ref reset.Ref) {
-	c.t.Helper()
-	req, err := envelope.ParseRequest(r.Data)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	accepted := req.Header.Accepted
-	for time.Since(accepted) < reset.QueueAge {
-		said := c.work(replica, r)
-		r.Attempt++
-		if said.acked {
-			return
-		}
-		time.Sleep(max(said.handedBack, time.Second))
-		if time.Since(accepted) > reset.Deadline {
-			c.publisher("cancel", ref)
-		}
-	}
-	time.Sleep(time.Until(accepted.Add(reset.Life)))
-	c.publisher("close", ref)
-}
-
-// publisher ends a request as publishers do, if it may.
-func (c *company) publisher(what string, ref reset.Ref) {
-	c.t.Helper()
-	chain := c.records(ref)
-	last := chain.Last()
-	rec := envelope.Record{Kind: envelope.Cancelled, Code: reset.Expired, Tenant: tenantName, Publisher: ref.Publisher, ID: ref.ID,
-		Operation: last.Operation, Time: time.Now(), Parent: last.Hash, ParentSeq: last.Seq, Request: last.Request, Doubt: last.Doubt, Asked: last.Asked}
-	switch {
-	case chain.Ended(), what == "cancel" && !chain.Cancellable():
-		return
-	case !chain.Cancellable():
-		rec.Kind, rec.Code = envelope.Settled, reset.Unconfirmed
-	}
-	data, err := c.world.publisher.Record(&rec, envelope.Private{}, nil)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	c.queue.Append(c.t.Context(), ref, data, last.Seq)
-}
-
-func (c *company) records(ref reset.Ref) audit.Chain {
-	c.t.Helper()
-	stored, _ := c.queue.Records(c.t.Context(), ref.ID)
-	chain, err := c.verify.Verify(ref.ID, stored)
-	if err != nil {
-		c.t.Fatalf("the chain that was written is not one: %v", err)
-	}
-	return chain
-}
-
-// check holds the promises against what became of a request.
-func (c *company) check(ref reset.Ref) reset.Code {
-	c.t.Helper()
-	chain := c.records(ref)
-	code, a := chain.Last().Code, c.account
+	err := executed()
+	a.mu.Unlock()
+	a.at(after)
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.lost {
+		a.lost = false
+		return reset.ErrUnanswered
+	}
+	if err == nil && before == "send" {
+		a.followsUp[m.claim] = true
+	}
+	return err
+}
+
+// note holds the promises against a modify at the moment when it is sent.
+func (a *account) note(s *accountSession, what string) *sent {
+	rec := a.newest()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	m := &sent{what: what, at: time.Now(), claim: s.claim()}
+	bad := func(format string, args ...any) {
+		a.problems = append(a.problems, what+" of "+s.replica+" "+fmt.Sprintf(format, args...))
+	}
+	m.follows = what != "send" && a.followsUp[m.claim]
+	allowed := reset.Window
+	if m.follows {
+		allowed += reset.ModifyTimeout
+	}
 	switch {
-	case !chain.Ended():
-		c.t.Errorf("the request has not ended: %v", kinds(chain))
-	case code == reset.Applied || code == reset.AppliedPartly:
-		if a.executed == 0 {
-			c.t.Errorf("%s, and no modify was executed: %v", code, kinds(chain))
-		}
-	case code != reset.Unconfirmed:
-		if a.executed > 0 {
-			c.t.Errorf("%s, and a modify was executed: %v", code, kinds(chain))
-		}
+	case m.claim == claimID{}:
+		bad("without the newest claim")
+	case m.at.Sub(rec.Time) >= allowed:
+		bad("%s after its claim", m.at.Sub(rec.Time))
+	case !m.follows && m.at.After(a.accepted.Add(reset.Deadline)):
+		bad("%s after the deadline", m.at.Sub(a.accepted.Add(reset.Deadline)))
 	}
-	if a.history != nil && a.executed > 1 {
-		c.t.Errorf("%d modifies were executed: %v", a.executed, kinds(chain))
-	}
-	if a.binds > 1 {
-		c.t.Errorf("the directory was asked %d times", a.binds)
-	}
-	return code
-}
-
-func kinds(chain audit.Chain) (names []string) {
-	for _, l := range chain {
-		name := l.Kind.String()
-		if l.Doubt {
-			name += "?"
-		}
-		names = append(names, name)
-	}
-	return names
-}
-
-// kindOf returns a record's kind.
-func kindOf(record []byte) envelope.Kind {
-	rec, err := envelope.ParseRecord(record)
-	if err != nil {
-		return 0
-	}
-	return rec.Kind
-}
-
-// onceAt returns a fault for the broker that waits at the first record of kind,
-// before it is stored or after.
-func onceAt(kind envelope.Kind, after bool, wait func()) func(int, []byte) memq.Fault {
-	var met atomic.Bool
-	return func(_ int, record []byte) memq.Fault {
-		if kindOf(record) != kind || !met.CompareAndSwap(false, true) {
-			return nil
-		}
-		return func(store func()) error {
-			if !after {
-				wait()
-			}
-			store()
-			if after {
-				wait()
-			}
-			return nil
+	for _, other := range a.sent {
+		if !m.follows && !other.follows && other.claim == m.claim && what != "must" {
+			bad("after another under the same claim")
 		}
 	}
+	if what == "must" && !m.follows {
+		bad("before the password was set")
+	}
+	a.sent = append(a.sent, m)
+	return m
 }
