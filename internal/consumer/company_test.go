@@ -51,6 +51,13 @@ func (c *company) start(i int, cfg Config) *Consumer {
 	return replica
 }
 
+// restart begins another run of a replica, on a machine that has not changed.
+func (c *company) restart(i int) {
+	cfg := c.replicas[i].cfg
+	cfg.Metrics = prometheus.NewRegistry()
+	c.replicas[i] = c.start(i, cfg)
+}
+
 // deliver has the account watch over the first request that there is.
 func (c *company) deliver(change func(*draft)) (*receipt, reset.Ref) {
 	c.t.Helper()
@@ -233,5 +240,20 @@ func onceAt(kind envelope.Kind, after bool, wait func()) func(int, []byte) memq.
 			}
 			return nil
 		}
+	}
+}
+
+// ambiguous returns a fault for the broker that does not say whether it has
+// stored those records.
+func ambiguous(those func(*envelope.Record) bool, stored bool) func(int, []byte) memq.Fault {
+	return func(_ int, record []byte) memq.Fault {
+		rec, err := envelope.ParseRecord(record)
+		if err != nil || !those(rec) {
+			return nil
+		}
+		if stored {
+			return memq.Lost
+		}
+		return func(func()) error { return reset.ErrUnknown }
 	}
 }
