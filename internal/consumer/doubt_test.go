@@ -113,6 +113,11 @@ func TestTakeOver(t *testing.T) {
 				if free := time.Since(begun) + said.handedBack; said.acked || free < reset.Window+reset.ModifyTimeout+reset.Grace {
 					t.Errorf("acked %t, handed back for %s: the slot is free while a modify may still come", said.acked, said.handedBack)
 				}
+				// The broker may forget how long it was to keep it.
+				c.restart(0)
+				if again := c.work(0, r); again.acked || time.Since(begun)+again.handedBack < reset.Window+reset.ModifyTimeout+reset.Grace {
+					t.Errorf("delivered again: acked %t, handed back for %s", again.acked, again.handedBack)
+				}
 				time.Sleep(said.handedBack + reset.TakeOver + reset.ClockSkew)
 				if again := c.work(1, r); !again.acked {
 					t.Errorf("not acknowledged after the grace, but handed back for %s", again.handedBack)
