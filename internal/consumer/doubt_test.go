@@ -77,14 +77,16 @@ func TestStall(t *testing.T) {
 }
 
 // kill has a replica die at an arrow: it stays there until the test is over.
-func (c *company) kill(arrow string, r *receipt) (buried func()) {
+func (c *company) kill(arrow string, r *receipt) (buried func()) { return c.killAs(0, arrow, r) }
+
+func (c *company) killAs(replica int, arrow string, r *receipt) (buried func()) {
 	dead, over := make(chan struct{}), make(chan struct{})
 	c.stallAt(arrow, func() {
 		close(dead)
 		<-over
 	})
 	var wg sync.WaitGroup
-	wg.Go(func() { c.work(0, r) })
+	wg.Go(func() { c.work(replica, r) })
 	<-dead
 	c.account.at = func(string) {}
 	c.queue.OnAppend(nil)
@@ -236,13 +238,15 @@ func TestAskedOnce(t *testing.T) {
 func TestLockedInDoubt(t *testing.T) {
 	for _, tt := range []struct {
 		name      string
-		permitted bool // to unlock
+		permitted bool          // to unlock
+		age       time.Duration // of the request when it is taken
 		over      time.Duration
 		want      reset.Code
 	}{
-		{"unlocked", true, time.Hour, reset.Applied},
-		{"the lockout ends", false, time.Minute, reset.Applied},
-		{"it does not end", false, time.Hour, reset.Unconfirmed},
+		{"unlocked", true, 0, time.Hour, reset.Applied},
+		{"the lockout ends", false, 0, time.Minute, reset.Applied},
+		{"it does not end", false, 0, time.Hour, reset.Unconfirmed},
+		{"it ends, past the deadline", true, reset.Deadline - time.Second, time.Minute, reset.Applied},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -250,10 +254,18 @@ func TestLockedInDoubt(t *testing.T) {
 				c.account.lost, c.account.mayUnlock = true, tt.permitted
 				c.stallAt("answer", func() { c.account.setLocked(true) })
 				r, ref := c.deliver(nil)
+				time.Sleep(tt.age)
 				time.AfterFunc(tt.over, func() { c.account.setLocked(false) })
 				c.finish(0, r, ref)
+				chain := c.records(ref)
 				if code := c.check(ref); code != tt.want {
-					t.Errorf("outcome %s, want %s: %v", code, tt.want, kinds(c.records(ref)))
+					t.Errorf("outcome %s, want %s: %v", code, tt.want, kinds(chain))
+				}
+				if age := time.Since(chain[0].Time); age > reset.Life+2*later {
+					t.Errorf("kept for %s, although a publisher has ended it", age)
+				}
+				if tt.age > 0 && len(chain) > 5 {
+					t.Errorf("claimed again and again, to wait: %v", kinds(chain))
 				}
 				time.Sleep(time.Hour)
 			})
@@ -370,6 +382,22 @@ func TestCorrected(t *testing.T) {
 				t.Errorf("outcome %s: %v", code, kinds(c.records(ref)))
 			}
 			time.Sleep(100 * time.Hour)
+		})
+	})
+	t.Run("not that we do not know either", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c := newCompany(t)
+			r, ref := c.deliver(nil)
+			defer c.kill("answer", r)()
+			c.account.set("Administrators-6")
+			c.stallAt("settle", func() {
+				time.Sleep(reset.Life)
+				c.publisher("close", ref)
+			})
+			said := c.work(1, r)
+			if chain := c.records(ref); c.check(ref) != reset.Unconfirmed || chain.Last().Kind != envelope.Settled || said.acked {
+				t.Errorf("acked %t: %v", said.acked, kinds(chain))
+			}
 		})
 	})
 	t.Run("it was applied", func(t *testing.T) {

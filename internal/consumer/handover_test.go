@@ -379,3 +379,39 @@ func TestStopAtRest(t *testing.T) {
 		})
 	}
 }
+
+// A modify that is sent to another domain controller is looked for there, too:
+// the next replica does not take the word of the first one, which has not heard.
+func TestSentElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCompany(t)
+		c.account.lag = -1
+		c.account.refuses["dc1"] = &reset.Error{Code: reset.PasswordTooRecent}
+		r, ref := c.deliver(nil)
+		defer c.kill("claimed", r)()
+		c.account.setDown("dc1", true)
+		defer c.killAs(1, "answer", r)()
+		c.account.setDown("dc1", false)
+		c.restart(0)
+		c.finish(0, r, ref)
+		if code := c.check(ref); code != reset.Applied {
+			t.Errorf("outcome %s: %v", code, kinds(c.records(ref)))
+		}
+	})
+}
+
+// The program stops while a claim is written: it is known to be stored, and is
+// released.
+func TestStopDuringTheClaim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		ctx, cancel := context.WithCancelCause(t.Context())
+		w.queue.OnAppend(onceAt(envelope.Claimed, false, func() { cancel(errStopping) }))
+		r, ref := w.deliver(nil)
+		w.run(ctx, r)
+		w.expect(ref, "", envelope.Claimed, envelope.Released)
+		if w.dir.sets != 0 || r.handedBack != soon {
+			t.Errorf("%d modifies, handed back for %s", w.dir.sets, r.handedBack)
+		}
+	})
+}

@@ -175,6 +175,29 @@ func TestSlot(t *testing.T) {
 	}
 }
 
+// So may the unlock be that comes before a bind.
+func TestSlotAfterUnlock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCompany(t)
+		r, ref := c.deliver(nil)
+		defer c.kill("answer", r)()
+		c.account.setLocked(true)
+		c.account.at = func(step string) {
+			if step == "unlock" {
+				c.account.locked(func() { c.account.lost = true })
+			}
+		}
+		said := c.work(1, r)
+		if code := c.check(ref); code != reset.Applied || c.account.count("unlock") != 1 {
+			t.Fatalf("outcome %s: %v", code, kinds(c.records(ref)))
+		}
+		sent := c.account.sent[len(c.account.sent)-1].at
+		if free := time.Since(sent) + said.handedBack; free < reset.Window+reset.ModifyTimeout+reset.Grace {
+			t.Errorf("the slot is free %s after the unlock was sent", free)
+		}
+	})
+}
+
 // The policy, the bases and the account's state are looked at once more before a
 // modify in doubt: they may have changed.
 func TestJudgedInDoubt(t *testing.T) {

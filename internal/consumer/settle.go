@@ -99,5 +99,5 @@ func (c *Consumer) late(ctx context.Context, r *request, rec envelope.Record, pr
 	if _, err := c.append(ctx, r, truth, private, later); err != nil {
 		return fate{kind: handedBack, reason: settleUnknown, delay: soon, cause: err}
 	}
-	return fate{kind: settled, code: rec.Code, cause: result, hold: r.mayStillCome()}
+	return fate{kind: settled, code: rec.Code, cause: result} // the broker has long freed the slot
 }
