@@ -117,7 +117,8 @@ func (c *company) finish(replica int, r *receipt, ref reset.Ref) {
 			c.publisher("cancel", ref)
 		}
 	}
-	time.Sleep(time.Until(accepted.Add(reset.Life)))
+	// Not both at one time: their order would be another in every run.
+	time.Sleep(time.Until(accepted.Add(reset.Life)) + time.Duration(replica)*time.Millisecond)
 	c.publisher("close", ref)
 }
 

@@ -362,7 +362,7 @@ func (s *accountSession) modify(ctx context.Context, before, after string, execu
 		time.AfterFunc(slow, func() { a.locked(func() { executed() }) })
 		ctx, cancel := context.WithTimeout(ctx, reset.ModifyTimeout)
 		defer cancel()
-		a.wait(ctx, func() time.Duration { return slow })
+		a.wait(ctx, func() time.Duration { return slow + time.Millisecond }) // not at one time with the execution
 		return reset.ErrUnanswered
 	}
 	err := executed()

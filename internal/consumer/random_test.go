@@ -25,7 +25,8 @@ func TestRandomFaults(t *testing.T) {
 	outcomes := make(map[reset.Code]int)
 	for s := *seed; s < *seed+*seeds; s++ {
 		synctest.Test(t, func(t *testing.T) {
-			outcomes[randomFaults(t, rand.New(rand.NewPCG(s, 17)))]++
+			code := randomFaults(t, rand.New(rand.NewPCG(s, 17)))
+			outcomes[code]++
 		})
 		if t.Failed() {
 			t.Fatalf("seed %d", s)
