@@ -1,8 +1,6 @@
 package consumer
 
 import (
-	"context"
-	"encoding/hex"
 	"fmt"
 	"slices"
 	"sync"
@@ -433,64 +431,4 @@ func TestCorrected(t *testing.T) {
 			}
 		})
 	})
-}
-
-// A request that rests gives its place to others and does not wait for one: not
-// for a worker that waits for a request, nor for one that hangs.
-func TestRestTakesNoWorker(t *testing.T) {
-	for _, others := range []string{"idle", "busy"} {
-		t.Run(others, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				c := newCompany(t)
-				r, ref := c.deliver(nil)
-				defer c.kill("claimed", r)()
-				hanging := make(chan struct{})
-				defer close(hanging)
-				on := c.replicas[1]
-				on.cfg.Workers, on.slots = 1, make(chan struct{}, 1)
-				again := &receipt{Delivery: r.Delivery}
-				again.Receipt, again.Attempt = again, 2
-				next := 0
-				on.cfg.Take = func(ctx context.Context) (Delivery, error) {
-					next++
-					if next == 1 {
-						return again.Delivery, nil
-					}
-					if next == 2 && others == "busy" {
-						other, _ := c.deliver(func(d *draft) { d.header.Slot = [16]byte{2} })
-						other.Slot = hex.EncodeToString(append([]byte{2}, make([]byte, 15)...))
-						other.Receipt = other
-						on.cfg.Directory = func(ctx context.Context, dc string) (Session, error) {
-							if dc == "" { // only who has not claimed yet
-								select {
-								case <-hanging:
-								case <-ctx.Done():
-									return nil, reset.ErrDirectoryUnavailable
-								}
-							}
-							return c.account.connect("replica2")(ctx, dc)
-						}
-						return other.Delivery, nil
-					}
-					<-ctx.Done()
-					return Delivery{}, ctx.Err()
-				}
-				ctx, stop := context.WithCancel(t.Context())
-				done := make(chan error)
-				go func() { done <- on.Run(ctx) }()
-				time.Sleep(reset.TakeOver + 3*time.Second)
-				synctest.Wait()
-				if code := c.check(ref); code != reset.Applied {
-					t.Errorf("outcome %s: %v", code, kinds(c.records(ref)))
-				}
-				if next < 2 {
-					t.Error("nothing else was taken meanwhile")
-				}
-				stop()
-				if err := <-done; err != nil {
-					t.Error(err)
-				}
-			})
-		})
-	}
 }
