@@ -159,12 +159,16 @@ func (c *Client) inspect(ctx context.Context, cn *conn) error {
 	}
 	root := entries[0]
 	cn.samba = strings.Contains(root.GetEqualFoldAttributeValue("vendorName"), "Samba")
-	cn.dc = root.GetEqualFoldAttributeValue("dnsHostName")
-	cn.base = root.GetEqualFoldAttributeValue("defaultNamingContext")
-	cn.settings = root.GetEqualFoldAttributeValue("dsServiceName")
-	if cn.dc == "" || cn.base == "" {
+	name, base := root.GetEqualFoldAttributeValue("dnsHostName"), root.GetEqualFoldAttributeValue("defaultNamingContext")
+	switch {
+	case name == "" || base == "":
 		return errors.New("reading the rootDSE: dnsHostName or defaultNamingContext is missing: not a domain controller")
+	case !isDomain(name):
+		// Errors and announcements have this name, and must not have what else it may be.
+		return errors.New("reading the rootDSE: dnsHostName is not the name of a host in a domain")
 	}
+	cn.dc, cn.base = name, base
+	cn.settings = root.GetEqualFoldAttributeValue("dsServiceName")
 	readOnly := slices.Contains(root.GetEqualFoldAttributeValues("supportedCapabilities"), partialSecrets)
 	c.note(cn, readOnly)
 	if readOnly {

@@ -127,6 +127,20 @@ func TestClock(t *testing.T) {
 	}
 }
 
+// What a domain controller calls itself is in errors and announcements.
+func TestHostName(t *testing.T) {
+	t.Parallel()
+	const name = "dc1.corp.example.com"
+	for _, odd := range []string{"dc1.corp.example.c\n\x1b", "dc1 <b>canary</b>com", "dc1_corp_example_com"} {
+		b := setup(t, &front{change: []string{name, odd}}, nil)
+		err := b.client.Check(within(t, 10*time.Second))
+		wantIs(t, err, reset.ErrDirectoryUnavailable)
+		if err == nil || !strings.Contains(err.Error(), "dnsHostName is not the name of a host") || strings.Contains(err.Error(), odd) {
+			t.Errorf("%q: %v", odd, err)
+		}
+	}
+}
+
 func TestCertificate(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
