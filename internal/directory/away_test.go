@@ -97,6 +97,22 @@ func TestLeftAloneAfterSession(t *testing.T) {
 	}
 }
 
+// A domain controller that was given no time is not to blame; one that used up
+// all of a fair time is.
+func TestHurriedCaller(t *testing.T) {
+	t.Parallel()
+	for limit, left := range map[time.Duration]int{100 * time.Millisecond: 0, 2200 * time.Millisecond: 1} {
+		s := setupSeveral(t, 2, nil)
+		session, _ := s.found(t)
+		s.fake.Inject(fakead.Search, fakead.Fault{Reply: fakead.Silence})
+		_, err := session.Find(within(t, limit), account(t, reset.UPN, s.user.UPN))
+		wantIs(t, err, reset.ErrDirectoryUnavailable)
+		session.End()
+		s.want(t, []string{"dc1", "dc2"}[left])
+		s.wantLogged(t, left, leftAlone)
+	}
+}
+
 // The cut of many connections at once is one failure.
 func TestLeftAloneOnce(t *testing.T) {
 	t.Parallel()

@@ -52,6 +52,7 @@ func (c *conn) do(caller context.Context, timeout time.Duration, call func() err
 		return context.Cause(ctx)
 	}
 	c.wire.left.Store(maxAnswer)
+	began := time.Now()
 	stop := context.AfterFunc(ctx, func() { c.wire.Close() })
 	err := call()
 	dropped := !stop()
@@ -72,7 +73,9 @@ func (c *conn) do(caller context.Context, timeout time.Duration, call func() err
 	if dropped {
 		err = context.Cause(ctx)
 	}
-	if !errors.Is(caller.Err(), context.Canceled) { // that is nobody's fault
+	// A caller who goes away, or who had little time left, blames nobody.
+	hurried := time.Since(began) < attemptLimit
+	if e := caller.Err(); e == nil || errors.Is(e, context.DeadlineExceeded) && !hurried {
 		c.fault = err
 	}
 	return err
