@@ -84,8 +84,8 @@ func New(cfg Config, log zerolog.Logger) (*Client, error) {
 // controller that can. Begin waits while all connections are lent, and until
 // ctx ends it tries every domain controller again and again, with growing
 // pauses. A refused password is not tried again, at none of them: that could
-// lock the service account. All its errors wrap
-// [reset.ErrDirectoryUnavailable].
+// lock the service account. Neither is one that was sent twice and not
+// answered. All its errors wrap [reset.ErrDirectoryUnavailable].
 func (c *Client) Begin(ctx context.Context) (*Session, error) { return c.begin(ctx, "") }
 
 // BeginAt is Begin for the one domain controller whose dnsHostName is dc, as in

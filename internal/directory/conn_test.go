@@ -110,7 +110,7 @@ func TestRefusal(t *testing.T) {
 		t.Errorf("before any refusal: %v", err)
 	}
 	for _, wait := range []time.Duration{time.Minute, 4 * time.Minute, 16 * time.Minute, time.Hour, time.Hour} {
-		r.note(wrong, now)
+		r.note(wrong, true, now)
 		if err := r.check(wrong, now.Add(wait-time.Second)); err == nil {
 			t.Errorf("tried again within %s", wait)
 		}
@@ -122,13 +122,70 @@ func TestRefusal(t *testing.T) {
 			t.Errorf("not tried again after %s: %v", wait, err)
 		}
 	}
-	r.note(other, now)
+	r.note(other, true, now)
 	if r.wait != firstRefusalWait {
 		t.Errorf("another password waits %s, want %s", r.wait, firstRefusalWait)
 	}
 	r.forget()
 	if err := r.check(other, now); err != nil {
 		t.Errorf("after a bind that succeeded: %v", err)
+	}
+}
+
+// A refusal that nobody heard: of the attempts that follow, the first does not
+// wait.
+func TestUnheard(t *testing.T) {
+	r := newRefusal()
+	wrong, other := secret.New([]byte("wrong")), secret.New([]byte("other"))
+	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
+	r.note(other, true, now)
+	for _, wait := range []time.Duration{0, 4 * time.Minute, 16 * time.Minute, time.Hour, time.Hour} {
+		r.note(wrong, false, now)
+		if err := r.check(wrong, now.Add(wait-time.Second)); wait > 0 && (err == nil || strings.Contains(err.Error(), "refused")) {
+			t.Errorf("within %s: %v, want that there was no answer", wait, err)
+		}
+		now = now.Add(wait)
+		if err := r.check(wrong, now); err != nil {
+			t.Errorf("not tried again after %s: %v", wait, err)
+		}
+	}
+	r.note(wrong, true, now)
+	if err := r.check(wrong, now); err == nil || !strings.Contains(err.Error(), "refused") {
+		t.Errorf("got %v, want that it was refused", err)
+	}
+}
+
+// What did not leave this machine was not refused.
+func TestBindNotSent(t *testing.T) {
+	fake, err := fakead.Start(fakead.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fake.Close()
+	cfg := valid(t)
+	cfg.URLs, cfg.CAFile = []string{fake.Directory().URL}, fake.Directory().CAFile
+	c, err := New(cfg, zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, sent := range []bool{false, true} {
+		cn, err := c.open(t.Context(), c.controllers[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sent {
+			fake.Inject(fakead.Bind, fakead.Fault{Skip: true, Reply: fakead.Cut})
+		} else {
+			cn.close()
+		}
+		if err := c.signIn(t.Context(), cn, secret.New([]byte("x"))); err == nil {
+			t.Fatal("signed in")
+		}
+		if noted := c.refused.mac != nil; noted != sent {
+			t.Errorf("the password is in doubt: %t, want %t", noted, sent)
+		}
+		cn.close()
 	}
 }
 

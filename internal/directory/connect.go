@@ -61,7 +61,9 @@ func (c *Client) connect(ctx context.Context, d *controller) (_ *conn, err error
 }
 
 // signIn binds. Only one caller at a time does, to whichever domain controller,
-// so that a password that is refused is refused once.
+// so that a password that is refused is refused once. One of which no answer
+// says whether it is right is tried once more, since it may have been refused
+// all the same.
 func (c *Client) signIn(ctx context.Context, cn *conn, password secret.Value) error {
 	select {
 	case c.binding <- struct{}{}:
@@ -72,16 +74,19 @@ func (c *Client) signIn(ctx context.Context, cn *conn, password secret.Value) er
 	if err := c.mayTry(password); err != nil {
 		return err
 	}
+	cn.wire.sent.Store(false)
 	err := c.bind(ctx, cn, password)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch e, ok := errors.AsType[*answer](err); {
+	switch e, heard := errors.AsType[*answer](err); {
 	case err == nil:
 		c.refused.forget()
 		return nil
-	case ok && e.result == invalidCredentials:
-		c.refused.note(password, time.Now())
+	case heard && e.result == invalidCredentials:
+		c.refused.note(password, true, time.Now())
 		return backoff.Permanent(fmt.Errorf("binding as %s: refused: %w", c.cfg.BindDN, err))
+	case !heard && cn.wire.sent.Load():
+		c.refused.note(password, false, time.Now())
 	}
 	return fmt.Errorf("binding as %s: %w", c.cfg.BindDN, err)
 }

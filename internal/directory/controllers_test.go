@@ -189,14 +189,46 @@ func TestRefusedOnce(t *testing.T) {
 	wantIs(t, s.client.Check(t.Context()), reset.ErrDirectoryUnavailable)
 	_, err := s.client.BeginAt(within(t, 10*time.Second), "dc3.corp.example.com")
 	wantIs(t, err, reset.ErrDirectoryUnavailable)
+	s.wantBadBinds(t, 1)
+	s.wantLogged(t, 0, leftAlone)
+}
+
+// Neither is it tried again and again while nobody answers.
+func TestRefusedUnheard(t *testing.T) {
+	t.Parallel()
+	s := setupSeveral(t, 3, func(_ *several, c *directory.Config) {
+		c.BindTimeout = 200 * time.Millisecond
+		c.ReadSecret = func(string) (secret.Value, error) { return secret.New([]byte("wrong")), nil }
+	})
+	for i, reply := range []fakead.Reply{fakead.Silence, fakead.Cut, fakead.Garbage} {
+		for range 4 {
+			s.dcs[i].Inject(fakead.Bind, fakead.Fault{Reply: reply})
+		}
+	}
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			_, err := s.client.Begin(within(t, 10*time.Second))
+			wantIs(t, err, reset.ErrDirectoryUnavailable)
+			if !strings.Contains(err.Error(), "no domain controller answered whether") {
+				t.Errorf("%v, want the reason", err)
+			}
+		})
+	}
+	all.Wait()
+	wantIs(t, s.client.Check(t.Context()), reset.ErrDirectoryUnavailable)
+	s.wantBadBinds(t, 2)
+}
+
+func (s *several) wantBadBinds(t *testing.T, want int) {
+	t.Helper()
 	bad := 0
 	for _, dc := range s.dcs {
 		bad += dc.Counts("svc-writeback").BadBinds
 	}
-	if bad != 1 {
-		t.Errorf("the service account was refused %d times, want once", bad)
+	if bad != want {
+		t.Errorf("the service account was refused %d times, want %d", bad, want)
 	}
-	s.wantLogged(t, 0, leftAlone)
 }
 
 func TestBeginAt(t *testing.T) {

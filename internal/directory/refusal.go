@@ -13,18 +13,20 @@ import (
 // How long a refused password of the service account is not tried again. Three
 // more attempts follow within half an hour, then one an hour: fewer than the
 // usual lockout thresholds (5 to 10), each hour's alone in its observation
-// window (mostly 30 minutes).
+// window (mostly 30 minutes). One that was sent and not answered counts as
+// refused, but the attempt that would follow after a minute follows at once.
 const (
 	firstRefusalWait = time.Minute
 	maxRefusalWait   = time.Hour
 	refusalFactor    = 4
 )
 
-// A refusal remembers the password that was refused last, by a hash under a
-// key that nobody else has.
+// A refusal remembers the password that was refused last, or may have been, by
+// a hash under a key that nobody else has.
 type refusal struct {
 	key   [32]byte
 	mac   []byte // nil if nothing was refused
+	heard bool   // an answer said so
 	wait  time.Duration
 	until time.Time
 }
@@ -40,24 +42,37 @@ func (r *refusal) sum(password secret.Value) []byte {
 	return h.Sum(nil)
 }
 
-// check returns an error if this password must not be tried now.
-func (r *refusal) check(password secret.Value, now time.Time) error {
-	if r.mac == nil || !now.Before(r.until) || !hmac.Equal(r.mac, r.sum(password)) {
-		return nil
-	}
-	return fmt.Errorf("the service account's password was refused; it is not tried again before %s, "+
-		"to not lock the account; a changed password_file is tried at once", r.until.UTC().Format(time.RFC3339))
+// is reports whether it is about this password.
+func (r *refusal) is(password secret.Value) bool {
+	return r.mac != nil && hmac.Equal(r.mac, r.sum(password))
 }
 
-// note remembers that password was refused now.
-func (r *refusal) note(password secret.Value, now time.Time) {
-	mac := r.sum(password)
-	if r.mac != nil && hmac.Equal(r.mac, mac) {
-		r.wait = min(r.wait*refusalFactor, maxRefusalWait)
-	} else {
-		r.wait = firstRefusalWait
+// check returns an error if this password must not be tried now.
+func (r *refusal) check(password secret.Value, now time.Time) error {
+	if !now.Before(r.until) || !r.is(password) {
+		return nil
 	}
-	r.mac, r.until = mac, now.Add(r.wait)
+	what := "no domain controller answered whether the service account's password is right"
+	if r.heard {
+		what = "the service account's password was refused"
+	}
+	return fmt.Errorf("%s; it is not tried again before %s, to not lock the account; "+
+		"a changed password_file is tried at once", what, r.until.UTC().Format(time.RFC3339))
+}
+
+// note remembers that password was refused now, or if that was not heard, that
+// it may have been.
+func (r *refusal) note(password secret.Value, heard bool, now time.Time) {
+	if r.is(password) {
+		r.wait = min(r.wait*refusalFactor, maxRefusalWait)
+		r.until = now.Add(r.wait)
+	} else {
+		r.mac, r.wait, r.until = r.sum(password), firstRefusalWait, now
+		if heard {
+			r.until = now.Add(r.wait)
+		}
+	}
+	r.heard = heard
 }
 
 // forget is called when a bind succeeded.
