@@ -272,6 +272,105 @@ func TestSilentBind(t *testing.T) {
 	s.wantLogged(t, 1, "no connection in 2s")
 }
 
+// hangs makes a domain controller take every bind and answer none.
+func hangs(dc *fakead.Server) {
+	for range 32 {
+		dc.Inject(fakead.Bind, fakead.Fault{Skip: true, Reply: fakead.Silence})
+	}
+}
+
+// Those that wait for a password to be proven are not where it hangs, neither
+// is it taken for refused because many have met the same silence.
+func TestSilentBindForMany(t *testing.T) {
+	t.Parallel()
+	for _, proven := range []bool{false, true} {
+		s := setupSeveral(t, 2, nil)
+		if proven {
+			s.want(t, "dc1")
+			session, _ := s.found(t) // the connection is not there for others
+			defer session.End()
+		}
+		hangs(s.fake)
+		var all sync.WaitGroup
+		for range 3 {
+			all.Go(func() {
+				session, err := s.client.Begin(within(t, 5*time.Second))
+				if err != nil {
+					t.Errorf("proven %t: %v", proven, err)
+					return
+				}
+				session.End()
+			})
+		}
+		all.Wait()
+		s.want(t, "dc2")
+		s.wantLogged(t, 1, leftAlone)
+	}
+}
+
+// One that hangs whenever it is tried is in nobody's way.
+func TestSilentBindBeside(t *testing.T) {
+	t.Parallel()
+	s := setupSeveral(t, 2, nil)
+	s.want(t, "dc1")
+	session, _ := s.found(t)
+	s.fake.Close()
+	_, err := session.Find(t.Context(), account(t, reset.UPN, s.user.UPN))
+	wantIs(t, err, reset.ErrDirectoryUnavailable)
+	session.End()
+	s.want(t, "dc2")
+	if err := s.fake.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		left := s.log.logged(leftAlone)
+		hang := s.fake.Inject(fakead.Bind, fakead.Fault{Skip: true, Reply: fakead.Silence})
+		s.client.Pass(2 * time.Hour)
+		s.wantUntil(t, "dc2", "an attempt beside requests", hang.Met())
+		var sessions []*directory.Session
+		for range 4 { // all on connections of their own
+			session, err := s.client.Begin(within(t, time.Second))
+			if err != nil {
+				t.Fatal(err)
+			}
+			sessions = append(sessions, session)
+		}
+		if err := s.client.Check(within(t, time.Second)); err != nil {
+			t.Errorf("while one hangs: %v", err)
+		}
+		for _, session := range sessions {
+			session.End()
+		}
+		await(t, "the end of the attempt", left)
+		// Now nobody has proven the password since.
+		s.want(t, "dc2")
+	}
+	if err := s.client.Check(within(t, time.Second)); err != nil {
+		t.Errorf("one of two can be used: %v", err)
+	}
+	s.client.Pass(2 * time.Hour)
+	back := s.log.logged(`"pdc":true`)
+	s.want(t, "dc2")
+	await(t, "dc1 to be back", back)
+	s.want(t, "dc1")
+}
+
+// wantUntil has resets done on one domain controller until something happens.
+func (s *several) wantUntil(t *testing.T, dc, what string, done <-chan struct{}) {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	for {
+		s.want(t, dc)
+		select {
+		case <-done:
+			return
+		case <-deadline:
+			t.Fatal("still waiting for: " + what)
+		default:
+		}
+	}
+}
+
 // Domain controllers go, come back and hand the role on while there is always
 // something to do. What is in hand then may fail; what begins later does not,
 // and the PDC emulator is found again.

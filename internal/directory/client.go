@@ -34,7 +34,7 @@ type Client struct {
 	log zerolog.Logger
 
 	slots    chan struct{} // holds one for every session
-	binding  chan struct{} // holds one while somebody binds
+	binding  chan struct{} // holds one while somebody tries a password that is not proven
 	locating chan struct{} // holds one while somebody asks DNS
 
 	rules   cache[policy.Rules]      // by DN of the domain, or of a fine-grained policy
@@ -137,7 +137,7 @@ func (c *Client) lend(ctx context.Context, name string) (*conn, error) {
 				return nil, unavailable(doing, c.troubles(context.Cause(ctx)))
 			}
 		}
-		cn, err := c.try(ctx, d, others, c.take)
+		cn, err := c.take(ctx, d, others)
 		switch {
 		case err == nil && name != "" && !strings.EqualFold(cn.dc, name):
 			c.note(cn, false) // now it is known which one it is
@@ -152,41 +152,51 @@ func (c *Client) lend(ctx context.Context, name string) (*conn, error) {
 	}
 }
 
-// try has get make a connection to d, which does not take long if there are
-// others to try. If it is d's fault that there is none, d is left alone.
-func (c *Client) try(ctx context.Context, d *controller, others bool,
-	get func(context.Context, *controller) (*conn, error)) (*conn, error) {
-	began, attempt := time.Now(), ctx
-	if others {
-		limit := attemptLimit
-		if deadline, ok := ctx.Deadline(); ok {
-			limit = min(limit, time.Until(deadline)/2)
-		}
-		var cancel context.CancelFunc
-		attempt, cancel = context.WithTimeoutCause(ctx, limit, fmt.Errorf("no connection in %s", limit.Round(time.Millisecond)))
-		defer cancel()
+// attempt returns the context for one attempt at a domain controller, which
+// ends early if there are others to try.
+func attempt(ctx context.Context, others bool) (context.Context, context.CancelFunc) {
+	if !others {
+		return ctx, func() {}
 	}
-	cn, err := get(attempt, d)
-	if err != nil && !over(ctx) && !isOurs(err) {
+	limit := attemptLimit
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(deadline)/2)
+	}
+	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("no connection in %s", limit.Round(time.Millisecond)))
+}
+
+// blame has d left alone because of err, which ended what began at that time,
+// unless that is not d's fault.
+func (c *Client) blame(ctx context.Context, d *controller, began time.Time, err error) {
+	if !over(ctx) && !isOurs(err) {
 		c.leave(d, began, err, false)
 	}
-	return cn, err
 }
 
 // take returns an idle connection, or else a new one.
-func (c *Client) take(ctx context.Context, d *controller) (*conn, error) {
+func (c *Client) take(ctx context.Context, d *controller, others bool) (*conn, error) {
+	began := time.Now()
 	for {
 		cn := c.pop(d)
 		if cn == nil {
-			return c.connect(ctx, d)
+			return c.connect(ctx, d, others)
 		}
 		if cn.alive() && time.Since(cn.used) > idleLimit {
-			if err := c.inspect(ctx, cn); err != nil {
+			test, cancel := attempt(ctx, others)
+			err := c.inspect(test, cn)
+			silent := err != nil && over(test)
+			cancel()
+			if err != nil {
 				d.log.Info().AnErr(obs.Cause, err).Msg("idle connection is unusable")
 				cn.broken = true
 				// The others are as old, and to wait for each of them in
 				// turn would take longer than a new one.
 				c.closeIdle(d)
+			}
+			if silent {
+				cn.close()
+				c.blame(ctx, d, began, err)
+				return nil, err
 			}
 		}
 		if cn.alive() {
@@ -243,7 +253,7 @@ func (c *Client) Check(ctx context.Context) error {
 	last := errors.New("there is none")
 	all := c.all()
 	for _, d := range all {
-		cn, err := c.try(ctx, d, len(all) > 1, c.connect)
+		cn, err := c.connect(ctx, d, len(all) > 1)
 		if err == nil {
 			cn.close()
 			return nil

@@ -110,7 +110,7 @@ func TestRefusal(t *testing.T) {
 		t.Errorf("before any refusal: %v", err)
 	}
 	for _, wait := range []time.Duration{time.Minute, 4 * time.Minute, 16 * time.Minute, time.Hour, time.Hour} {
-		r.note(wrong, true, now)
+		r.note(wrong, true, now, now)
 		if err := r.check(wrong, now.Add(wait-time.Second)); err == nil {
 			t.Errorf("tried again within %s", wait)
 		}
@@ -122,11 +122,11 @@ func TestRefusal(t *testing.T) {
 			t.Errorf("not tried again after %s: %v", wait, err)
 		}
 	}
-	r.note(other, true, now)
+	r.note(other, true, now, now)
 	if r.wait != firstRefusalWait {
 		t.Errorf("another password waits %s, want %s", r.wait, firstRefusalWait)
 	}
-	r.forget()
+	r.prove(other)
 	if err := r.check(other, now); err != nil {
 		t.Errorf("after a bind that succeeded: %v", err)
 	}
@@ -138,9 +138,9 @@ func TestUnheard(t *testing.T) {
 	r := newRefusal()
 	wrong, other := secret.New([]byte("wrong")), secret.New([]byte("other"))
 	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
-	r.note(other, true, now)
+	r.note(other, true, now, now)
 	for _, wait := range []time.Duration{0, 4 * time.Minute, 16 * time.Minute, time.Hour, time.Hour} {
-		r.note(wrong, false, now)
+		r.note(wrong, false, now, now)
 		if err := r.check(wrong, now.Add(wait-time.Second)); wait > 0 && (err == nil || strings.Contains(err.Error(), "refused")) {
 			t.Errorf("within %s: %v, want that there was no answer", wait, err)
 		}
@@ -149,9 +149,33 @@ func TestUnheard(t *testing.T) {
 			t.Errorf("not tried again after %s: %v", wait, err)
 		}
 	}
-	r.note(wrong, true, now)
+	r.note(wrong, true, now, now)
 	if err := r.check(wrong, now); err == nil || !strings.Contains(err.Error(), "refused") {
 		t.Errorf("got %v, want that it was refused", err)
+	}
+}
+
+// Attempts that began when the password was still proven, and were not heard of,
+// are one.
+func TestUnheardBeside(t *testing.T) {
+	r := newRefusal()
+	password := secret.New([]byte("right"))
+	began := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
+	r.prove(password)
+	for n := range time.Duration(4) {
+		now := began.Add(time.Second + n)
+		r.note(password, false, began, now)
+		if err := r.check(password, now); err != nil || r.proven(password) {
+			t.Errorf("proven %t, %v, want one more attempt", r.proven(password), err)
+		}
+	}
+	r.note(password, true, began, began.Add(2*time.Second))
+	if err := r.check(password, began.Add(2*time.Second)); err == nil {
+		t.Error("one of them was refused, and it is tried again")
+	}
+	r.prove(password)
+	if err := r.check(password, began.Add(2*time.Second)); err != nil || !r.proven(password) || r.proven(secret.New([]byte("other"))) {
+		t.Errorf("after a success: proven %t, %v", r.proven(password), err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -19,8 +20,10 @@ func isOurs(err error) bool {
 	return ok
 }
 
-// connect makes one connection and signs in.
-func (c *Client) connect(ctx context.Context, d *controller) (_ *conn, err error) {
+// connect makes one connection and signs in, which does not take long if there
+// are others to try. If it is d's fault that there is none, d is left alone.
+func (c *Client) connect(ctx context.Context, d *controller, others bool) (_ *conn, err error) {
+	began, caller := time.Now(), ctx
 	password, err := c.cfg.ReadSecret(c.cfg.PasswordFile)
 	if err != nil {
 		return nil, backoff.Permanent(fmt.Errorf("reading password_file: %w", err))
@@ -30,21 +33,32 @@ func (c *Client) connect(ctx context.Context, d *controller) (_ *conn, err error
 		// A bind without a password succeeds, as nobody.
 		return nil, backoff.Permanent(fmt.Errorf("reading password_file: %s is empty", c.cfg.PasswordFile))
 	}
-	if err := c.mayTry(password); err != nil {
-		return nil, err
-	}
-	cn, err := c.open(ctx, d)
+	done, err := c.turn(ctx, password)
 	if err != nil {
 		return nil, err
 	}
+	defer done() // after d is left alone, so that the next does not try it too
+	if err := c.leftSince(d, began); err != nil {
+		return nil, err
+	}
+	ctx, cancel := attempt(ctx, others)
+	defer cancel()
+	var cn *conn
 	defer func() {
 		if err != nil {
+			c.blame(caller, d, began, err)
+		}
+		if err != nil && cn != nil {
 			cn.close()
 		}
 	}()
+	if cn, err = c.open(ctx, d); err != nil {
+		return nil, err
+	}
 	if err := c.signIn(ctx, cn, password); err != nil {
 		return nil, err
 	}
+	done()
 	if err := c.inspect(ctx, cn); err != nil {
 		return nil, err
 	}
@@ -60,43 +74,65 @@ func (c *Client) connect(ctx context.Context, d *controller) (_ *conn, err error
 	return cn, nil
 }
 
-// signIn binds. Only one caller at a time does, to whichever domain controller,
-// so that a password that is refused is refused once. One of which no answer
-// says whether it is right is tried once more, since it may have been refused
-// all the same.
-func (c *Client) signIn(ctx context.Context, cn *conn, password secret.Value) error {
+// turn waits until nobody else tries a password that is not proven, at
+// whichever domain controller, so that one that is refused is refused once. A
+// proven one is waited for by nobody. It is an error if password was refused
+// and must not be tried now. done ends the turn; it is safe twice.
+func (c *Client) turn(ctx context.Context, password secret.Value) (done func(), err error) {
+	done = func() {}
+	if proven, err := c.mayTry(password); err != nil || proven {
+		return done, err
+	}
 	select {
 	case c.binding <- struct{}{}:
-		defer func() { <-c.binding }()
+		done = sync.OnceFunc(func() { <-c.binding })
 	case <-ctx.Done():
-		return backoff.Permanent(fmt.Errorf("waiting for another sign-in: %w", context.Cause(ctx)))
+		return done, fmt.Errorf("waiting for another sign-in: %w", context.Cause(ctx))
 	}
-	if err := c.mayTry(password); err != nil {
-		return err
+	proven, err := c.mayTry(password) // now that the other knows
+	if err != nil || proven {
+		done()
 	}
+	return done, err
+}
+
+// signIn binds, and remembers what that says of the password. One of which no
+// answer says whether it is right is tried once more, since it may have been
+// refused all the same.
+func (c *Client) signIn(ctx context.Context, cn *conn, password secret.Value) error {
+	began := time.Now()
 	cn.wire.sent.Store(false)
 	err := c.bind(ctx, cn, password)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch e, heard := errors.AsType[*answer](err); {
 	case err == nil:
-		c.refused.forget()
+		c.refused.prove(password)
 		return nil
 	case heard && e.result == invalidCredentials:
-		c.refused.note(password, true, time.Now())
+		c.refused.note(password, true, began, time.Now())
 		return backoff.Permanent(fmt.Errorf("binding as %s: refused: %w", c.cfg.BindDN, err))
 	case !heard && cn.wire.sent.Load():
-		c.refused.note(password, false, time.Now())
+		c.refused.note(password, false, began, time.Now())
 	}
 	return fmt.Errorf("binding as %s: %w", c.cfg.BindDN, err)
 }
 
-// mayTry returns an error if password was refused and must not be tried now.
-func (c *Client) mayTry(password secret.Value) error {
+// mayTry returns an error if password was refused and must not be tried now,
+// and else whether it is proven.
+func (c *Client) mayTry(password secret.Value) (proven bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.refused.check(password, time.Now()); err != nil {
-		return backoff.Permanent(err)
+		return false, backoff.Permanent(err)
 	}
-	return nil
+	return c.refused.proven(password), nil
+}
+
+// inDoubt reports whether the password that was tried last is not proven, or
+// none was tried.
+func (c *Client) inDoubt() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.refused.right
 }

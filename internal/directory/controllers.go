@@ -96,7 +96,7 @@ func (c *Client) choose(name string) (d *controller, others bool, wait time.Dura
 	if i := slices.IndexFunc(list, func(d *controller) bool { return d.trouble == nil }); i >= 0 {
 		for _, d := range list[:i] {
 			if !d.until.After(now) && !d.trying {
-				c.tryBeside(d)
+				c.tryBeside(d, list[i])
 			}
 		}
 		return list[i], ready > 1, 0, nil
@@ -177,18 +177,37 @@ func (c *Client) all() []*controller {
 	return list
 }
 
-// tryBeside connects to d while a request uses another. Client.mu must be held.
-func (c *Client) tryBeside(d *controller) {
+// tryBeside connects to d while a request uses other. A password that is in
+// doubt is proven at other first: d may be what hangs whenever it gets one, and
+// would have it taken for refused. Client.mu must be held.
+func (c *Client) tryBeside(d, other *controller) {
 	d.trying = true
+	connect := func(d *controller) {
+		if cn, err := c.connect(c.context, d, true); err == nil {
+			c.giveBack(cn)
+		}
+	}
 	c.trials.Go(func() {
-		cn, err := c.try(c.context, d, true, c.connect)
+		if c.inDoubt() {
+			connect(other)
+		}
+		if !c.inDoubt() {
+			connect(d)
+		}
 		c.mu.Lock()
 		d.trying = false
 		c.mu.Unlock()
-		if err == nil {
-			c.giveBack(cn)
-		}
 	})
+}
+
+// leftSince returns the reason if d was left alone since then.
+func (c *Client) leftSince(d *controller, then time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if d.changed.After(then) {
+		return d.trouble
+	}
+	return nil
 }
 
 // leave has d left alone because of err, which ended something that began at

@@ -21,12 +21,14 @@ const (
 	refusalFactor    = 4
 )
 
-// A refusal remembers the password that was refused last, or may have been, by
-// a hash under a key that nobody else has.
+// A refusal remembers what became of the password that was tried last, by a
+// hash under a key that nobody else has.
 type refusal struct {
 	key   [32]byte
-	mac   []byte // nil if nothing was refused
+	mac   []byte // nil before the first answer, or lack of one
+	right bool   // it was; what follows is about one that was not, or may not have been
 	heard bool   // an answer said so
+	noted time.Time
 	wait  time.Duration
 	until time.Time
 }
@@ -47,9 +49,12 @@ func (r *refusal) is(password secret.Value) bool {
 	return r.mac != nil && hmac.Equal(r.mac, r.sum(password))
 }
 
+// proven reports whether this password was right when it was last tried.
+func (r *refusal) proven(password secret.Value) bool { return r.right && r.is(password) }
+
 // check returns an error if this password must not be tried now.
 func (r *refusal) check(password secret.Value, now time.Time) error {
-	if !now.Before(r.until) || !r.is(password) {
+	if r.right || !now.Before(r.until) || !r.is(password) {
 		return nil
 	}
 	what := "no domain controller answered whether the service account's password is right"
@@ -61,19 +66,24 @@ func (r *refusal) check(password secret.Value, now time.Time) error {
 }
 
 // note remembers that password was refused now, or if that was not heard, that
-// it may have been.
-func (r *refusal) note(password secret.Value, heard bool, now time.Time) {
-	if r.is(password) {
+// it may have been. The attempt began when it was still proven if it began
+// before the last note; several such count as one.
+func (r *refusal) note(password secret.Value, heard bool, began, now time.Time) {
+	again := r.is(password) && !r.right
+	beside := again && began.Before(r.noted)
+	switch {
+	case beside && !heard:
+		return
+	case !again:
+		r.mac, r.right, r.wait, r.until = r.sum(password), false, firstRefusalWait, now
+	case !beside:
 		r.wait = min(r.wait*refusalFactor, maxRefusalWait)
-		r.until = now.Add(r.wait)
-	} else {
-		r.mac, r.wait, r.until = r.sum(password), firstRefusalWait, now
-		if heard {
-			r.until = now.Add(r.wait)
-		}
 	}
-	r.heard = heard
+	if again || heard {
+		r.until = now.Add(r.wait)
+	}
+	r.heard, r.noted = heard, now
 }
 
-// forget is called when a bind succeeded.
-func (r *refusal) forget() { r.mac = nil }
+// prove remembers that a bind with password succeeded.
+func (r *refusal) prove(password secret.Value) { r.mac, r.right = r.sum(password), true }
