@@ -203,7 +203,7 @@ func TestBindNotSent(t *testing.T) {
 		} else {
 			cn.close()
 		}
-		if err := c.signIn(t.Context(), cn, secret.New([]byte("x"))); err == nil {
+		if err := c.signIn(t.Context(), cn, secret.New([]byte("x")), time.Now()); err == nil {
 			t.Fatal("signed in")
 		}
 		if noted := c.refused.mac != nil; noted != sent {

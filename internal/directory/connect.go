@@ -41,6 +41,7 @@ func (c *Client) connect(ctx context.Context, d *controller, others bool) (_ *co
 	if err := c.leftSince(d, began); err != nil {
 		return nil, err
 	}
+	since := time.Now()
 	ctx, cancel := attempt(ctx, others)
 	defer cancel()
 	var cn *conn
@@ -55,7 +56,7 @@ func (c *Client) connect(ctx context.Context, d *controller, others bool) (_ *co
 	if cn, err = c.open(ctx, d); err != nil {
 		return nil, err
 	}
-	if err := c.signIn(ctx, cn, password); err != nil {
+	if err := c.signIn(ctx, cn, password, since); err != nil {
 		return nil, err
 	}
 	done()
@@ -96,11 +97,13 @@ func (c *Client) turn(ctx context.Context, password secret.Value) (done func(), 
 	return done, err
 }
 
-// signIn binds, and remembers what that says of the password. One of which no
-// answer says whether it is right is tried once more, since it may have been
-// refused all the same.
-func (c *Client) signIn(ctx context.Context, cn *conn, password secret.Value) error {
-	began := time.Now()
+// signIn binds, and remembers what that says of the password, whose turn came
+// at that time. One of which no answer says whether it is right is tried once
+// more, since it may have been refused all the same.
+func (c *Client) signIn(ctx context.Context, cn *conn, password secret.Value, since time.Time) error {
+	if _, err := c.mayTry(password); err != nil {
+		return err // what was proven was refused meanwhile
+	}
 	cn.wire.sent.Store(false)
 	err := c.bind(ctx, cn, password)
 	c.mu.Lock()
@@ -110,10 +113,10 @@ func (c *Client) signIn(ctx context.Context, cn *conn, password secret.Value) er
 		c.refused.prove(password)
 		return nil
 	case heard && e.result == invalidCredentials:
-		c.refused.note(password, true, began, time.Now())
+		c.refused.note(password, true, since, time.Now())
 		return backoff.Permanent(fmt.Errorf("binding as %s: refused: %w", c.cfg.BindDN, err))
 	case !heard && cn.wire.sent.Load():
-		c.refused.note(password, false, began, time.Now())
+		c.refused.note(password, false, since, time.Now())
 	}
 	return fmt.Errorf("binding as %s: %w", c.cfg.BindDN, err)
 }

@@ -220,6 +220,46 @@ func TestRefusedUnheard(t *testing.T) {
 	s.wantBadBinds(t, 2)
 }
 
+// Who was let in as long as the password was proven does not try it once it is
+// refused, and adds nothing to a doubt.
+func TestRefusedMeanwhile(t *testing.T) {
+	t.Parallel()
+	for _, heard := range []bool{true, false} {
+		s := setupSeveral(t, 2, func(_ *several, c *directory.Config) { c.BindTimeout = 300 * time.Millisecond })
+		session, _ := s.found(t)
+		defer session.End()
+		begun := make(chan error, 1)
+		hold := s.fake.Inject(fakead.Connect, fakead.Fault{Hold: true})
+		go func() {
+			session, err := s.client.Begin(within(t, 5*time.Second))
+			if err == nil {
+				session.End()
+			}
+			begun <- err
+		}()
+		await(t, "a connection", hold.Met())
+		if heard {
+			if err := s.fake.SetPassword("svc-writeback", "another-Passw0rd"); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			s.dcs[1].Inject(fakead.Connect, fakead.Fault{Reply: fakead.Cut})
+			for range 2 { // this one's and that of the other
+				s.fake.Inject(fakead.Bind, fakead.Fault{Skip: true, Reply: fakead.Silence})
+			}
+		}
+		_, err := s.client.Begin(within(t, 400*time.Millisecond))
+		wantIs(t, err, reset.ErrDirectoryUnavailable)
+		hold.Release()
+		if err := <-begun; (err == nil) == heard {
+			t.Errorf("refused: %t, and whoever came before got %v", heard, err)
+		}
+		if heard {
+			s.wantBadBinds(t, 1)
+		}
+	}
+}
+
 func (s *several) wantBadBinds(t *testing.T, want int) {
 	t.Helper()
 	bad := 0

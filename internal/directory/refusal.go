@@ -66,8 +66,8 @@ func (r *refusal) check(password secret.Value, now time.Time) error {
 }
 
 // note remembers that password was refused now, or if that was not heard, that
-// it may have been. The attempt began when it was still proven if it began
-// before the last note; several such count as one.
+// it may have been. An attempt that began before the last note did so when the
+// password was still proven; several such count as one.
 func (r *refusal) note(password secret.Value, heard bool, began, now time.Time) {
 	again := r.is(password) && !r.right
 	beside := again && began.Before(r.noted)
