@@ -14,10 +14,13 @@ import (
 // more attempts follow within half an hour, then one an hour: fewer than the
 // usual lockout thresholds (5 to 10), each hour's alone in its observation
 // window (mostly 30 minutes). One that was sent and not answered counts as
-// refused, but the attempt that would follow after a minute follows at once.
+// refused, but the attempt that would follow after a minute follows at once, and
+// the later ones after a quarter of an hour: most likely the domain controllers
+// were away, and the password is right.
 const (
 	firstRefusalWait = time.Minute
 	maxRefusalWait   = time.Hour
+	maxUnheardWait   = 15 * time.Minute
 	refusalFactor    = 4
 )
 
@@ -76,8 +79,10 @@ func (r *refusal) note(password secret.Value, heard bool, began, now time.Time) 
 		return
 	case !again:
 		r.mac, r.right, r.wait, r.until = r.sum(password), false, firstRefusalWait, now
-	case !beside:
+	case !beside && heard:
 		r.wait = min(r.wait*refusalFactor, maxRefusalWait)
+	case !beside:
+		r.wait = min(r.wait*refusalFactor, maxUnheardWait)
 	}
 	if again || heard {
 		r.until = now.Add(r.wait)
