@@ -26,7 +26,7 @@ type Finding struct {
 	What   string   // was looked at
 	Err    error    // nil: it is as it must be
 	Advice bool     // Err does not stand in the way, but should be known
-	Remedy []string // commands that would mend it, each an alternative
+	Remedy []string // commands that would mend it, each an alternative; "# " begins words in place of one
 }
 
 // Examine checks what resets need of every domain controller, of the domain and

@@ -14,7 +14,8 @@ type Holder struct {
 	Rights    []Right // those that were asked for
 	Inherited bool    // something of it was granted above the object
 
-	own string // the entries on the object itself, in SDDL
+	own  string // the entries on the object itself, in SDDL
+	more bool   // it has others there, for anything
 }
 
 // Holders returns who has any of some rights on the object, each judged by
@@ -52,32 +53,37 @@ func (l List) holders(has func([][]byte, Right) bool, wanted []Right) []Holder {
 	return found
 }
 
-// source looks up which entries give h its rights.
+// source looks up which entries give h its rights, and whether h has others.
 func (l List) source(h *Holder) {
 	for _, e := range l.entries {
-		if e.deny || !bytes.Equal(e.sid, h.SID) ||
-			!slices.ContainsFunc(h.Rights, func(r Right) bool { return e.speaks(r.need()) }) {
+		if !bytes.Equal(e.sid, h.SID) {
 			continue
 		}
-		if e.flags&inheritedEntry != 0 {
+		gives := !e.deny && slices.ContainsFunc(h.Rights, func(r Right) bool { return e.speaks(r.need()) })
+		switch inherited := e.flags&inheritedEntry != 0; {
+		case gives && inherited:
 			h.Inherited = true
-		} else {
+		case gives:
 			h.own += e.sddl()
+		case !inherited:
+			h.more = true
 		}
 	}
 }
 
 // Revoke returns the commands that take from h what was granted on the object dn
-// itself; none if that is nothing. The one for Windows takes all that h was
-// granted there, the one for Samba no more than it must.
+// itself; none if that is nothing. That for Windows takes everything that h has
+// there, and is words where that is more.
 func (h Holder) Revoke(dn string) []string {
 	if h.own == "" {
 		return nil
 	}
-	return []string{
-		fmt.Sprintf(`dsacls "%s" /R "%s"`, dn, FormatSID(h.SID)),
-		fmt.Sprintf("samba-tool dsacl delete --objectdn=%s --sddl='%s'", quote(dn), h.own),
+	sid := FormatSID(h.SID)
+	dsacls := fmt.Sprintf(`dsacls "%s" /R "%s"`, dn, sid)
+	if h.more {
+		dsacls = fmt.Sprintf("# on Windows remove %s by hand: dsacls would remove all that %s has there", h.own, sid)
 	}
+	return []string{dsacls, fmt.Sprintf("samba-tool dsacl delete --objectdn=%s --sddl='%s'", quote(dn), h.own)}
 }
 
 // sddl writes an entry that grants (MS-DTYP 2.5.1.1).

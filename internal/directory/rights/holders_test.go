@@ -107,6 +107,32 @@ func TestRevoke(t *testing.T) {
 	}
 }
 
+// dsacls removes all that somebody has on the object, so that it is not for who
+// has something else there; what is inherited it leaves alone.
+func TestRevokeOthers(t *testing.T) {
+	const own = "(A;;0x40000;;;S-1-5-21-1-2-3-1103)"
+	given := ace(0, 0, writeDAC, "", "", me)
+	for name, tt := range map[string]struct {
+		other []byte
+		words bool
+	}{
+		"another grant":       {ace(0, 0, 0x20094, "", "", me), true},
+		"a denial":            {ace(6, 0, controlAccess, resetPassword, "", me), true},
+		"under a condition":   {ace(9, 0, writeDAC, "", "", me), true},
+		"one for those below": {ace(5, 0xA, 0x10, "", user, me), true},
+		"an inherited one":    {ace(0, 0x10, 0x20094, "", "", me), false},
+		"somebody else's":     {ace(0, 0, 0x20094, "", "", other), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := parse(t, tt.other, given).Holders(ModifyPermissions)[0].Revoke("OU=a")
+			words := strings.HasPrefix(got[0], "# on Windows remove "+own+" by hand: ")
+			if words != tt.words || words == strings.HasPrefix(got[0], "dsacls ") || !strings.HasSuffix(got[1], "--sddl='"+own+"'") {
+				t.Errorf("got %q", got)
+			}
+		})
+	}
+}
+
 func TestGrantRead(t *testing.T) {
 	for below, want := range map[bool][2]string{
 		true:  {`dsacls "CN=p" /I:T /G "S-1-5:GR"`, "samba-tool dsacl set --action=allow --objectdn='CN=p' --sddl='(A;CI;RPLCLORC;;;S-1-5)'"},

@@ -28,13 +28,15 @@ const (
 )
 
 // Kinds of entries (MS-DTYP 2.4.4.1). All others are about auditing or
-// labels, or grant under a condition.
+// labels.
 const (
 	allowed               = 0x0
 	denied                = 0x1
 	allowedObject         = 0x5
 	deniedObject          = 0x6
+	allowedCallback       = 0x9
 	deniedCallback        = 0xA
+	allowedCallbackObject = 0xB
 	deniedCallbackObjects = 0xC
 )
 
@@ -107,7 +109,8 @@ func parseSID(b []byte) ([]byte, error) {
 	return b[:sidHead+4*int(b[1])], nil
 }
 
-// parseEntry reads one entry. ok is whether it grants or denies at all. An
+// parseEntry reads one entry. ok is whether it grants or denies at all; one that
+// grants under a condition does, but nothing. An
 // entry that is there to be inherited only has no say about the object itself,
 // and that is what an entry for objects of another class becomes where it is
 // inherited (MS-DTYP 2.5.3.4), so that the class need not be looked at.
@@ -115,7 +118,8 @@ func parseEntry(b []byte) (e entry, ok bool, err error) {
 	kind := b[0]
 	e.flags = b[1]
 	e.deny = slices.Contains([]byte{denied, deniedObject, deniedCallback, deniedCallbackObjects}, kind)
-	if !e.deny && kind != allowed && kind != allowedObject {
+	conditional := kind == allowedCallback || kind == allowedCallbackObject
+	if !e.deny && !conditional && kind != allowed && kind != allowedObject {
 		return entry{}, false, nil
 	}
 	b = b[entryHead:]
@@ -123,8 +127,10 @@ func parseEntry(b []byte) (e entry, ok bool, err error) {
 		return entry{}, false, errors.New("no access mask")
 	}
 	e.raw, b = binary.LittleEndian.Uint32(b), b[4:]
-	e.mask = specific(e.raw)
-	if kind != allowed && kind != denied && kind != deniedCallback {
+	if !conditional {
+		e.mask = specific(e.raw)
+	}
+	if kind != allowed && kind != denied && kind != allowedCallback && kind != deniedCallback {
 		if e.object, e.class, b, err = parseObject(b); err != nil {
 			return entry{}, false, err
 		}

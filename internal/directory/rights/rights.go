@@ -111,7 +111,7 @@ type entry struct {
 	deny   bool
 	flags  byte
 	raw    uint32 // mask as it is written
-	mask   uint32 // with what generic rights stand for
+	mask   uint32 // with what generic rights stand for; 0 if there is a condition on it
 	object []byte // 16 bytes: what it is about; nil is everything
 	class  []byte // 16 bytes: whose objects inherit it; nil is all
 	sid    []byte
