@@ -84,8 +84,7 @@ const unexplained = ", so that it cannot say why a password is refused"
 func (x *examination) rules(dn string, r policy.Rules) {
 	what := "rules for passwords of " + dn
 	if !r.Known {
-		dsacls, sambaTool := rights.GrantRead(dn, x.trustee(), false)
-		x.add(what, errors.New("the service account may not read them"+unexplained), dsacls, sambaTool)
+		x.add(what, errors.New("the service account may not read them"+unexplained), rights.GrantRead(dn, x.trustee(), false)...)
 		return
 	}
 	complexity := "no complexity"
@@ -117,9 +116,9 @@ func (x *examination) policies(ctx context.Context) {
 		if len(unknown) > 1 {
 			are = "are"
 		}
-		dsacls, sambaTool := rights.GrantRead("CN=Password Settings Container,CN=System,"+x.conn.base, x.trustee(), true)
 		x.add(what, fmt.Errorf("the service account may not read %d that %s in force here, such as %s%s",
-			len(unknown), are, printable(unknown[0]), unexplained), dsacls, sambaTool)
+			len(unknown), are, printable(unknown[0]), unexplained),
+			rights.GrantRead("CN=Password Settings Container,CN=System,"+x.conn.base, x.trustee(), true)...)
 	}
 }
 
@@ -159,8 +158,7 @@ func (x *examination) base(ctx context.Context, dn string) {
 func (x *examination) properties(e *ldap.Entry, at string) {
 	what := fmt.Sprintf("%s of the account %s", rights.ReadProperties, e.DN)
 	if _, _, err := x.conn.entry(e, time.Now()); err != nil {
-		dsacls, sambaTool := rights.ReadProperties.Grant(at, x.trustee())
-		x.add(what, fmt.Errorf("%s: %w", lacking, err), dsacls, sambaTool)
+		x.add(what, fmt.Errorf("%s: %w", lacking, err), rights.ReadProperties.Grant(at, x.trustee())...)
 		return
 	}
 	x.add(what, nil)
@@ -199,12 +197,12 @@ func (x *examination) rights(ctx context.Context, what, dn, at string, wanted ..
 		return
 	}
 	if !readable {
-		dsacls, sambaTool := rights.ReadPermissions.Grant(at, x.trustee())
+		remedy := rights.ReadPermissions.Grant(at, x.trustee())
 		if dn == at {
-			dsacls, sambaTool = rights.GrantRead(at, x.trustee(), false)
+			remedy = rights.GrantRead(at, x.trustee(), false)
 		}
 		x.add(fmt.Sprintf("%s on the %s", rights.ReadPermissions, what),
-			errors.New(lacking+", so that its other rights cannot be seen"), dsacls, sambaTool)
+			errors.New(lacking+", so that its other rights cannot be seen"), remedy...)
 		return
 	}
 	for _, r := range wanted {
@@ -215,8 +213,7 @@ func (x *examination) rights(ctx context.Context, what, dn, at string, wanted ..
 		case dn != at && !list.Inherits():
 			x.add(line, errors.New(lacking+", and the account inherits no rights from above"))
 		default:
-			dsacls, sambaTool := r.Grant(at, x.trustee())
-			x.add(line, errors.New(lacking), dsacls, sambaTool)
+			x.add(line, errors.New(lacking), r.Grant(at, x.trustee())...)
 		}
 	}
 }

@@ -47,8 +47,7 @@ func (x *examination) guards(ctx context.Context, dn string) {
 			x.add(what, fmt.Errorf("the permissions of %s are unknown: %w", printable(at), err))
 			return
 		case !readable && at == dn:
-			dsacls, sambaTool := rights.GrantRead(dn, x.trustee(), false)
-			x.add(what, errors.New("unknown, since it may not read its own permissions"), dsacls, sambaTool)
+			x.add(what, errors.New("unknown, since it may not read its own permissions"), rights.GrantRead(dn, x.trustee(), false)...)
 			return
 		case !readable:
 			x.advise(what, fmt.Sprintf("unknown, since it may not read the permissions of %s, from which it inherits", printable(at)))

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"writeback/internal/reset"
 )
@@ -13,8 +15,9 @@ const userClass = "bf967aba-0de6-11d0-a285-00aa003049e2"
 
 // Grant returns the commands that grant r to the account with a SID: on the
 // object dn itself and all below it for UnexpirePassword, else on the users
-// below dn. One is for Windows, one for Samba.
-func (r Right) Grant(dn, sid string) (dsacls, sambaTool string) {
+// below dn. The first is for Windows, the second for Samba. If dn is a name that
+// is unsafe in a shell, there are words instead.
+func (r Right) Grant(dn, sid string) []string {
 	want := r.need()
 	what := strings.TrimPrefix(want.name, "Write ")
 	short, sddl := "CA", "CR"
@@ -34,20 +37,33 @@ func (r Right) Grant(dn, sid string) (dsacls, sambaTool string) {
 	if len(want.objects) > 0 {
 		guid = reset.FormatGUID(want.objects[0])
 	}
-	return fmt.Sprintf(`dsacls "%s" /I:%s /G "%s:%s;%s%s"`, dn, scope, sid, short, what, to),
+	return commands(dn, fmt.Sprintf(`dsacls "%s" /I:%s /G "%s:%s;%s%s"`, dn, scope, sid, short, what, to),
 		fmt.Sprintf("samba-tool dsacl set --action=allow --objectdn=%s --sddl='(OA;%s;%s;%s;%s;%s)'",
-			quote(dn), flags, sddl, guid, class, sid)
+			quote(dn), flags, sddl, guid, class, sid))
 }
 
 // GrantRead returns the commands that let the account with a SID read the object
-// dn, and if so wanted all below it.
-func GrantRead(dn, sid string, below bool) (dsacls, sambaTool string) {
+// dn, and if so wanted all below it; see [Right.Grant].
+func GrantRead(dn, sid string, below bool) []string {
 	scope, flags := "", ""
 	if below {
 		scope, flags = " /I:T", "CI"
 	}
-	return fmt.Sprintf(`dsacls "%s"%s /G "%s:GR"`, dn, scope, sid),
-		fmt.Sprintf("samba-tool dsacl set --action=allow --objectdn=%s --sddl='(A;%s;RPLCLORC;;;%s)'", quote(dn), flags, sid)
+	return commands(dn, fmt.Sprintf(`dsacls "%s"%s /G "%s:GR"`, dn, scope, sid),
+		fmt.Sprintf("samba-tool dsacl set --action=allow --objectdn=%s --sddl='(A;%s;RPLCLORC;;;%s)'", quote(dn), flags, sid))
+}
+
+// commands returns those for dn, or words if dn is a name that a shell or a
+// terminal takes for more than a name. Who may create a container chooses its
+// name; an administrator pastes what is printed.
+func commands(dn, dsacls, sambaTool string) []string {
+	// PowerShell takes the curly quotes for straight ones. Format characters
+	// make a line look like another.
+	if strings.ContainsAny(dn, "\"\u201c\u201d\u201e$%`") || !utf8.ValidString(dn) ||
+		strings.ContainsFunc(dn, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return []string{"# its name is unusual: do it by hand"}
+	}
+	return []string{dsacls, sambaTool}
 }
 
 // quote returns s as one word of a shell.

@@ -73,7 +73,7 @@ func (l List) source(h *Holder) {
 
 // Revoke returns the commands that take from h what was granted on the object dn
 // itself; none if that is nothing. That for Windows takes everything that h has
-// there, and is words where that is more.
+// there, and is words where that is more. See [Right.Grant] too.
 func (h Holder) Revoke(dn string) []string {
 	if h.own == "" {
 		return nil
@@ -83,7 +83,7 @@ func (h Holder) Revoke(dn string) []string {
 	if h.more {
 		dsacls = fmt.Sprintf("# on Windows remove %s by hand: dsacls would remove all that %s has there", h.own, sid)
 	}
-	return []string{dsacls, fmt.Sprintf("samba-tool dsacl delete --objectdn=%s --sddl='%s'", quote(dn), h.own)}
+	return commands(dn, dsacls, fmt.Sprintf("samba-tool dsacl delete --objectdn=%s --sddl='%s'", quote(dn), h.own))
 }
 
 // sddl writes an entry that grants (MS-DTYP 2.5.1.1).

@@ -134,17 +134,40 @@ func TestRevokeOthers(t *testing.T) {
 }
 
 func TestGrantRead(t *testing.T) {
-	for below, want := range map[bool][2]string{
+	for below, want := range map[bool][]string{
 		true:  {`dsacls "CN=p" /I:T /G "S-1-5:GR"`, "samba-tool dsacl set --action=allow --objectdn='CN=p' --sddl='(A;CI;RPLCLORC;;;S-1-5)'"},
 		false: {`dsacls "CN=p" /G "S-1-5:GR"`, "samba-tool dsacl set --action=allow --objectdn='CN=p' --sddl='(A;;RPLCLORC;;;S-1-5)'"},
 	} {
-		if dsacls, sambaTool := GrantRead("CN=p", "S-1-5", below); dsacls != want[0] || sambaTool != want[1] {
-			t.Errorf("got %q and %q, want %q", dsacls, sambaTool, want)
+		if got := GrantRead("CN=p", "S-1-5", below); !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
-	dsacls, sambaTool := ReadPermissions.Grant("OU=a", "S-1-5")
-	if dsacls != `dsacls "OU=a" /I:S /G "S-1-5:RC;;user"` || !strings.HasSuffix(sambaTool, "--sddl='(OA;CIIO;RC;;"+user+";S-1-5)'") {
-		t.Errorf("got %q and %q", dsacls, sambaTool)
+	got := ReadPermissions.Grant("OU=a", "S-1-5")
+	if got[0] != `dsacls "OU=a" /I:S /G "S-1-5:RC;;user"` || !strings.HasSuffix(got[1], "--sddl='(OA;CIIO;RC;;"+user+";S-1-5)'") {
+		t.Errorf("got %q", got)
+	}
+}
+
+// Nothing of a name is run by who pastes a command, or reaches the terminal.
+func TestUnusualNames(t *testing.T) {
+	h := parse(t, ace(0, 0, writeDAC, "", "", me)).Holders(ModifyPermissions)[0]
+	for dn, unusual := range map[string]bool{
+		"OU=Ada's & Zoë's\\, (new)!,DC=a": false, // harmless between quotes
+		"OU=$(calc),DC=a":                 true,
+		"OU=\\\" & calc,DC=a":             true,
+		"OU=\u201d; calc #,DC=a":          true,
+		"OU=%PATH%,DC=a":                  true,
+		"OU=`calc`,DC=a":                  true,
+		"OU=a\x1b[2Jb,DC=a":               true,
+		"OU=a\nb,DC=a":                    true,
+		"OU=a\u202eb,DC=a":                true, // turns what follows round
+		"OU=a\x9bb,DC=a":                  true,
+	} {
+		for _, got := range [][]string{h.Revoke(dn), ResetPassword.Grant(dn, "S-1-5"), GrantRead(dn, "S-1-5", false)} {
+			if words := slices.Equal(got, []string{"# its name is unusual: do it by hand"}); words != unusual || !words && len(got) != 2 {
+				t.Errorf("%q: got %q", dn, got)
+			}
+		}
 	}
 }
 

@@ -161,9 +161,9 @@ func TestGrant(t *testing.T) {
 		UnexpirePassword: {`dsacls "OU=a'b" /I:T /G "S-1-5-21-1-2-3-1103:CA;Unexpire Password"`,
 			"(OA;CI;CR;" + unexpirePassword + ";;S-1-5-21-1-2-3-1103)"},
 	} {
-		dsacls, sambaTool := r.Grant("OU=a'b", FormatSID(me))
-		if tool := `samba-tool dsacl set --action=allow --objectdn='OU=a'\''b' --sddl='` + want[1] + "'"; dsacls != want[0] || sambaTool != tool {
-			t.Errorf("got\n%s\n%s\nwant\n%s\n%s", dsacls, sambaTool, want[0], tool)
+		tool := `samba-tool dsacl set --action=allow --objectdn='OU=a'\''b' --sddl='` + want[1] + "'"
+		if got := r.Grant("OU=a'b", FormatSID(me)); !slices.Equal(got, []string{want[0], tool}) {
+			t.Errorf("got\n%q\nwant\n%s\n%s", got, want[0], tool)
 		}
 	}
 	for _, b := range [][]byte{nil, me[:10], append(slices.Clone(me), 0), {2, 0, 0, 0, 0, 0, 0, 5}} {
