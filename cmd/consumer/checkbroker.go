@@ -39,6 +39,8 @@ func disconnected(err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &dns) && !dns.IsNotFound:
+		return errors.New("DNS does not answer: look at this machine's resolver")
 	case errors.As(err, &dns):
 		return errors.New("DNS does not know the name: look at broker.url, and at this machine's resolver")
 	case errors.Is(err, syscall.ECONNREFUSED):

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"net"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,6 +16,18 @@ import (
 	"writeback/internal/testkit/broker"
 	"writeback/internal/testkit/pki"
 )
+
+// A resolver that does not answer says nothing of the name.
+func TestDisconnectedDNS(t *testing.T) {
+	for want, dns := range map[string]*net.DNSError{
+		"DNS does not know the name: ": {IsNotFound: true},
+		"DNS does not answer: ":        {IsTimeout: true, IsTemporary: true},
+	} {
+		if err := disconnected(fmt.Errorf("connecting: %w", dns)); !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
 
 // Each thing that can be wrong on the way to the broker has its own words, and
 // what follows is left out.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -90,7 +91,7 @@ func unbound(err error) error {
 		"701": "the account has expired",
 		"773": "its password must be changed first",
 		"775": "the account is locked out",
-	}[a.data]
+	}[strings.ToLower(a.data)]
 	if !ok {
 		return err
 	}

@@ -71,11 +71,13 @@ func TestExamineDomain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		dns.records = []net.SRV{{Target: s.fake.HostName(), Port: uint16(n)}}
+		dns.records = []net.SRV{{Target: s.fake.HostName(), Port: uint16(n)}, {Target: "gone.example.net", Port: uint16(n), Priority: 1}}
 		c.URLs, c.Domain, c.StartTLS, c.Resolver = nil, "corp.example.com", true, startDNS(t, dns)
 	})
 	failed, findings := s.examined(t, []string{s.dir.StaffDN}, nil)
-	if len(failed) > 0 || len(findings) != 19 || findings[0].What != "domain controllers of corp.example.com: DNS names 1" ||
+	// The second that the records name is gone. No setting of ours has its name.
+	if len(failed) != 1 || !strings.HasPrefix(failed[0], "name of gone.example.net: DNS does not know it: look at what DNS says of directory.domain,") ||
+		len(findings) != 20 || findings[0].What != "domain controllers of corp.example.com: DNS names 2" ||
 		findings[1].What != "name of dc1.corp.example.com: 127.0.0.1" {
 		t.Errorf("failed: %q of %+v", failed, findings)
 	}

@@ -48,7 +48,11 @@ func (c *Client) addressesOf(ctx context.Context, host string) (what string, err
 	if e, ok := errors.AsType[*net.DNSError](err); ok {
 		err = errors.New("DNS does not answer: look at this machine's resolver")
 		if e.IsNotFound {
-			err = errors.New("DNS does not know it: look at directory.urls, and at this machine's resolver")
+			setting := "directory.urls"
+			if c.cfg.Domain != "" {
+				setting = "what DNS says of directory.domain"
+			}
+			err = fmt.Errorf("DNS does not know it: look at %s, and at this machine's resolver", setting)
 		}
 	}
 	if err != nil {
@@ -88,7 +92,7 @@ func (c *Client) certificate(ctx context.Context, w *wire, host string) (what st
 	cfg.ServerName = host
 	t := tls.Client(w, cfg)
 	if err := t.HandshakeContext(ctx); err != nil {
-		return what, untrusted(ctx, err, host)
+		return what, c.untrusted(ctx, err, host)
 	}
 	chain := t.ConnectionState().VerifiedChains[0]
 	ends := slices.MinFunc(chain, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) }).NotAfter
@@ -125,7 +129,7 @@ func startTLS(ctx context.Context, w *wire) error {
 
 // untrusted says in plain words why there is no TLS. The names in it are those
 // of the certificate, made printable.
-func untrusted(ctx context.Context, err error, host string) error {
+func (c *Client) untrusted(ctx context.Context, err error, host string) error {
 	if e, ok := errors.AsType[x509.HostnameError](err); ok {
 		names := slices.Clone(e.Certificate.DNSNames)
 		for _, ip := range e.Certificate.IPAddresses {
@@ -134,8 +138,11 @@ func untrusted(ctx context.Context, err error, host string) error {
 		if len(names) == 0 {
 			names = []string{"no name at all"}
 		}
-		return fmt.Errorf("it is for %s and not for %s: use a name that it has in directory.urls, or give the domain controller "+
-			"a certificate for this one", printable(strings.Join(names, ", ")), host)
+		remedy := "use a name that it has in directory.urls, or give the domain controller a certificate for this one"
+		if c.cfg.Domain != "" {
+			remedy = "give the domain controller a certificate for the name that DNS has"
+		}
+		return fmt.Errorf("it is for %s and not for %s: %s", printable(strings.Join(names, ", ")), host, remedy)
 	}
 	if e, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
 		issuer := "somebody"

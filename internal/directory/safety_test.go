@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"crypto/x509"
 	"encoding/binary"
 	"strings"
 	"testing"
@@ -34,6 +35,27 @@ func TestTierZero(t *testing.T) {
 	} {
 		if got := x.tierZero(tt.sid); got != tt.want {
 			t.Errorf("%s: %t, want %t", name, got, tt.want)
+		}
+	}
+}
+
+// The reason of a refused bind is a number, in whatever case.
+func TestUnbound(t *testing.T) {
+	for _, data := range []string{"52e", "52E"} {
+		err := unbound(newAnswer(invalidCredentials, "80090308: LdapErr: DSID-0C09056D, comment: AcceptSecurityContext error, data "+data+", v4563"))
+		if !strings.HasPrefix(err.Error(), "directory.bind_dn or the password") {
+			t.Errorf("%s: %v", data, err)
+		}
+	}
+}
+
+// The words name the setting that is there.
+func TestUntrustedSetting(t *testing.T) {
+	for domain, urls := range map[string]bool{"": true, "corp.example.com": false} {
+		c := &Client{cfg: Config{Domain: domain}}
+		err := c.untrusted(t.Context(), x509.HostnameError{Certificate: &x509.Certificate{}}, "dc1")
+		if strings.Contains(err.Error(), "directory.urls") != urls {
+			t.Errorf("with the domain %q: %v", domain, err)
 		}
 	}
 }
