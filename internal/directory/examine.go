@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,7 +37,7 @@ type Finding struct {
 // left out.
 func (c *Client) Examine(ctx context.Context, bases, groups []string) []Finding {
 	x := &examination{client: c}
-	if x.controllers(ctx); x.conn == nil {
+	if x.conn = x.controllers(ctx); x.conn == nil {
 		return x.found
 	}
 	defer x.conn.close()
@@ -65,16 +66,31 @@ type examination struct {
 	token  [][]byte
 	psos   []string // fine-grained policies of accounts that were looked at
 	found  []Finding
+	ended  bool // nothing more can be looked at, as the last line says
 }
 
 func (x *examination) add(what string, err error, remedy ...string) {
-	// It may have an account's name in it.
-	x.found = append(x.found, Finding{What: printable(what), Err: err, Remedy: remedy})
+	x.put(Finding{What: what, Err: err, Remedy: remedy})
 }
 
 func (x *examination) advise(what, text string, remedy ...string) {
-	x.add(what, errors.New(text), remedy...)
-	x.found[len(x.found)-1].Advice = true
+	x.put(Finding{What: what, Err: errors.New(text), Advice: true, Remedy: remedy})
+}
+
+// put adds f, unless it comes of a connection or a time that is over.
+func (x *examination) put(f Finding) {
+	f.What = printable(f.What) // it may have an account's name in it
+	over := errors.Is(f.Err, context.DeadlineExceeded) || errors.Is(f.Err, context.Canceled)
+	switch {
+	case x.ended:
+	case x.conn != nil && (over || !x.conn.alive()):
+		x.ended = true
+		why := cmp.Or(x.conn.fault, f.Err, errors.New("it was closed"))
+		x.found = append(x.found, Finding{What: "connection to " + x.conn.from.addr.hostport,
+			Err: fmt.Errorf("it ended before this, and nothing more was looked at: %s (%s)", f.What, printable(why.Error()))})
+	default:
+		x.found = append(x.found, f)
+	}
 }
 
 // unexplained is what it means that rules for passwords cannot be read.

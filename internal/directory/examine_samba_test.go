@@ -48,6 +48,7 @@ func TestExamineSamba(t *testing.T) {
 	x.good(t)
 	t.Run("Lacks", x.lacks)
 	t.Run("Unsafe", x.unsafe)
+	t.Run("Long", x.long)
 }
 
 // broken is a domain in which one thing after the other is broken and mended.
@@ -190,6 +191,16 @@ func (x *broken) unsafe(t *testing.T) {
 		}
 	}
 	x.flags(t, 0x200|0x100000)
+	x.good(t)
+}
+
+// long: lists as Exchange makes them, which every container inherits, are read.
+func (x *broken) long(t *testing.T) {
+	var sddl strings.Builder
+	for rid := range 160 {
+		fmt.Fprintf(&sddl, "(OA;CIIO;WP;bf967a0a-0de6-11d0-a285-00aa003049e2;bf967aba-0de6-11d0-a285-00aa003049e2;S-1-5-21-1-2-3-%d)", 2000+rid)
+	}
+	x.dsacl(t, "set", x.dir.BaseDN, sddl.String())
 	x.good(t)
 }
 

@@ -197,6 +197,41 @@ func TestExamineUnreachable(t *testing.T) {
 	}
 }
 
+// A domain controller that goes away, whatever it is asked, is one line and no
+// lack of rights.
+func TestExamineEnds(t *testing.T) {
+	t.Parallel()
+	f := startFake(t, fakead.Options{})
+	dir := f.Directory()
+	searches, ended := 0, 0
+	for ; ; searches++ {
+		for range searches {
+			f.Inject(fakead.Search, fakead.Fault{})
+		}
+		last := f.Inject(fakead.Search, fakead.Fault{Skip: true, Reply: fakead.Cut})
+		failed, findings := examineAs(t, dir, dir.StaffDN)
+		select {
+		case <-last.Met():
+		default: // there were no more searches
+			if len(failed) > 0 || ended < 10 {
+				t.Errorf("%d searches, %d of them ended it; %q", searches, ended, failed)
+			}
+			return
+		}
+		if len(failed) != 1 {
+			t.Errorf("cut at search %d: %q, want one line", searches, failed)
+		}
+		if strings.HasPrefix(failed[0], "connection to ") && strings.Contains(failed[0], "nothing more was looked at") {
+			ended++
+		} else if !strings.HasPrefix(failed[0], "what 127.0.0.1 says of itself") {
+			t.Errorf("cut at search %d: %q", searches, failed)
+		}
+		if end := findings[len(findings)-1]; end.Err == nil || end.Advice {
+			t.Errorf("cut at search %d: something was found afterwards: %+v", searches, end)
+		}
+	}
+}
+
 // examine: a delegated unit has every right, a container that nothing was
 // delegated on has none, and the domain's own is not missed.
 func examine(t *testing.T, dir testkit.Directory) {

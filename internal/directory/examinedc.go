@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// controllers looks at every domain controller. x.conn is then a connection to
-// the first that can be used, nil if none can.
-func (x *examination) controllers(ctx context.Context) {
+// controllers looks at every domain controller. It returns a connection to the
+// first that can be used, nil if none can.
+func (x *examination) controllers(ctx context.Context) (first *conn) {
 	c := x.client
 	if err := c.locate(ctx); err != nil {
 		x.add("domain controllers of "+c.cfg.Domain, fmt.Errorf("DNS does not name any (%w): look at directory.domain, and at this machine's resolver", err))
-		return
+		return nil
 	}
 	c.mu.Lock()
 	all := slices.Clone(c.controllers)
@@ -45,12 +45,13 @@ func (x *examination) controllers(ctx context.Context) {
 		if err != nil {
 			x.add("what "+d.addr.host+" says of itself", err)
 		}
-		if usable && x.conn == nil {
-			x.conn = cn
+		if usable && first == nil {
+			first = cn
 		} else {
 			cn.close()
 		}
 	}
+	return first
 }
 
 // signIn connects and binds, once.

@@ -204,9 +204,13 @@ func (x *examination) reaches(ctx context.Context, bases []string) {
 	}
 }
 
+// listsPerPage is how many access control lists are asked for at once. One has
+// 64 KiB at most (MS-DTYP 2.4.5); the rest is left for names.
+const listsPerPage = maxAnswer/(64<<10) - 1
+
 // containers calls do for everything in the domain that accounts can be in.
 func (x *examination) containers(ctx context.Context, do func(*ldap.Entry)) error {
-	c, paging := x.client, ldap.NewControlPaging(100)
+	c, paging := x.client, ldap.NewControlPaging(listsPerPage)
 	for {
 		req := ldap.NewSearchRequest(x.conn.base, ldap.ScopeWholeSubtree, ldap.NeverDerefAliases, 0, seconds(c.cfg.SearchTimeout), false,
 			"(|(objectClass=domainDNS)(objectClass=organizationalUnit)(objectClass=container)(objectClass=builtinDomain))",

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"strings"
 	"testing"
+
+	"github.com/go-ldap/ldap/v3"
 )
 
 func TestTierZero(t *testing.T) {
@@ -89,7 +91,7 @@ func TestWithin(t *testing.T) {
 
 // Of an account of another domain nothing is known, which is said.
 func TestSafetyElsewhere(t *testing.T) {
-	x := &examination{conn: &conn{}}
+	x := &examination{conn: &conn{ldap: &ldap.Conn{}}}
 	x.safety(t.Context(), nil)
 	if len(x.found) != 1 || !x.found[0].Advice || !strings.Contains(x.found[0].Err.Error(), "unknown") {
 		t.Errorf("found %+v", x.found)
