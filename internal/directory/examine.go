@@ -157,7 +157,7 @@ func (x *examination) base(ctx context.Context, dn string) {
 	}
 	switch a, _ := errors.AsType[*answer](err); {
 	case len(entries) > 0:
-		x.properties(entries[0], dn)
+		x.properties(ctx, entries[0], dn)
 		x.rights(ctx, "account "+entries[0].DN, entries[0].DN, dn,
 			rights.ResetPassword, rights.WriteLockoutTime, rights.WritePwdLastSet)
 	case a != nil && a.result == ldap.LDAPResultNoSuchObject:
@@ -169,15 +169,24 @@ func (x *examination) base(ctx context.Context, dn string) {
 	}
 }
 
-// properties checks that what every account has can be read of this one; reading
-// is granted on at.
-func (x *examination) properties(e *ldap.Entry, at string) {
+// properties checks that what every account has can be read of this one, which
+// lies in base.
+func (x *examination) properties(ctx context.Context, e *ldap.Entry, base string) {
 	what := fmt.Sprintf("%s of the account %s", rights.ReadProperties, e.DN)
-	if _, _, err := x.conn.entry(e, time.Now()); err != nil {
-		x.add(what, fmt.Errorf("%s: %w", lacking, err), rights.ReadProperties.Grant(at, x.trustee())...)
+	_, _, hidden := x.conn.entry(e, time.Now())
+	if hidden == nil {
+		x.add(what, nil)
 		return
 	}
-	x.add(what, nil)
+	list, _, err := x.descriptor(ctx, e.DN, listOnly)
+	switch {
+	case err != nil:
+		x.add(what, err)
+	case list.Allows(x.token, rights.ReadProperties):
+		x.add(what, fmt.Errorf("it has that, but an entry denies it some of them: %w", hidden))
+	default:
+		x.lack(ctx, what, lacking+": "+hidden.Error(), rights.ReadProperties, e.DN, base, list)
+	}
 }
 
 // others is the part of a filter that leaves out the service account.
@@ -205,32 +214,29 @@ func (x *examination) descriptor(ctx context.Context, dn string, parts descripto
 	return l, err == nil, err
 }
 
-// rights checks rights on the object dn, which are granted on at.
-func (x *examination) rights(ctx context.Context, what, dn, at string, wanted ...rights.Right) {
+// rights checks rights on the object dn, which is in base or is base itself.
+func (x *examination) rights(ctx context.Context, what, dn, base string, wanted ...rights.Right) {
 	list, readable, err := x.descriptor(ctx, dn, listOnly)
 	if err != nil {
 		x.add("rights on the "+what, err)
 		return
 	}
 	if !readable {
-		remedy := rights.ReadPermissions.Grant(at, x.trustee())
-		if dn == at {
-			remedy = rights.GrantRead(at, x.trustee(), false)
+		line, why := fmt.Sprintf("%s on the %s", rights.ReadPermissions, what), lacking+", so that its other rights cannot be seen"
+		if dn == base {
+			x.add(line, errors.New(why), rights.GrantRead(base, x.trustee(), false)...)
+			return
 		}
-		x.add(fmt.Sprintf("%s on the %s", rights.ReadPermissions, what),
-			errors.New(lacking+", so that its other rights cannot be seen"), remedy...)
+		x.lack(ctx, line, why, rights.ReadPermissions, dn, base, list)
 		return
 	}
 	for _, r := range wanted {
 		line := fmt.Sprintf("%s on the %s", r, what)
-		switch {
-		case list.Allows(x.token, r):
+		if list.Allows(x.token, r) {
 			x.add(line, nil)
-		case dn != at && !list.Inherits():
-			x.add(line, errors.New(lacking+", and the account inherits no rights from above"))
-		default:
-			x.add(line, errors.New(lacking), r.Grant(at, x.trustee())...)
+			continue
 		}
+		x.lack(ctx, line, lacking, r, dn, base, list)
 	}
 }
 

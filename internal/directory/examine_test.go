@@ -114,6 +114,75 @@ func TestExamineNames(t *testing.T) {
 	}
 }
 
+// Where a grant would not help none is printed, and where inheritance is cut
+// none at the base.
+func TestExamineGrants(t *testing.T) {
+	t.Parallel()
+	const svc, line = "svc-writeback", "Reset Password on the account CN=user01,"
+	f := startFake(t, fakead.Options{})
+	dir := f.Directory()
+	reset := func(t *testing.T) directory.Finding {
+		failed, findings := examineAs(t, dir, dir.BaseDN)
+		i := slices.IndexFunc(findings, func(f directory.Finding) bool { return strings.HasPrefix(f.What, line) })
+		if i < 0 || findings[i].Err == nil {
+			t.Fatalf("failed: %q, want %q", failed, line)
+		}
+		return findings[i]
+	}
+	for _, tt := range []struct {
+		name, at, want string
+	}{
+		{"on it", dir.Users[0].DN, "an entry on it denies it to svc-writeback (S-1-5-21-"},
+		{"from above", dir.StaffDN, "an entry that it inherits denies it to svc-writeback (S-1-5-21-"},
+	} {
+		if err := f.Deny(tt.at, svc, fakead.ResetPassword); err != nil {
+			t.Fatal(err)
+		}
+		if got := reset(t); got.Remedy != nil || !strings.Contains(got.Err.Error(), tt.want) {
+			t.Errorf("denied %s: %v %q", tt.name, got.Err, got.Remedy)
+		}
+		if err := f.Revoke(tt.at, svc, fakead.ResetPassword); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Revoke took the grant too.
+	at := func(dn string) string { return `dsacls "` + dn + `" /I:S ` }
+	if got := reset(t); len(got.Remedy) != 2 || !strings.HasPrefix(got.Remedy[0], at(dir.BaseDN)) {
+		t.Errorf("not granted: %v %q", got.Err, got.Remedy)
+	}
+	if err := f.StopInheritance(dir.StaffDN); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Grant(dir.BaseDN, svc, fakead.ResetPassword); err != nil {
+		t.Fatal(err)
+	}
+	if got := reset(t); len(got.Remedy) != 2 || !strings.HasPrefix(got.Remedy[0], at(dir.StaffDN)) ||
+		!strings.Contains(got.Err.Error(), "inheritance is cut at "+dir.StaffDN) {
+		t.Errorf("cut: %v %q", got.Err, got.Remedy)
+	}
+}
+
+// What is handed down already, but not to this kind of account, no second grant
+// brings to it.
+func TestExamineHandedDown(t *testing.T) {
+	t.Parallel()
+	f := startFake(t, fakead.Options{})
+	users := "CN=Users," + f.Directory().BaseDN
+	if _, err := f.NewUser(fakead.UserSpec{SAMAccountName: "zoe", Parent: users, Kind: fakead.InetOrgPerson}); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Grant(users, "svc-writeback", fakead.ResetPassword); err != nil {
+		t.Fatal(err)
+	}
+	failed, findings := examineAs(t, f.Directory(), users)
+	i := slices.IndexFunc(findings, func(f directory.Finding) bool {
+		return strings.HasPrefix(f.What, "Reset Password on the account CN=zoe,")
+	})
+	if i < 0 || findings[i].Err == nil || findings[i].Remedy != nil || !strings.Contains(findings[i].Err.Error(), "although "+users+" hands it down") {
+		t.Errorf("failed: %q", failed)
+	}
+}
+
 // What would make the service account an easy way in is named, and what a
 // policy hides.
 func TestExamineSafety(t *testing.T) {

@@ -122,7 +122,7 @@ type entry struct {
 //
 // The owner's implied rights (MS-DTYP 2.5.3.2) are not among those here.
 func (l List) Allows(token [][]byte, r Right) bool {
-	return l.everyone || l.decides(token, r, func(e entry) bool { return e.flags&inheritOnly == 0 })
+	return l.everyone || l.decides(token, r, onItself)
 }
 
 // HandsDown reports whether an entry that was made on this very object gives a
@@ -133,17 +133,35 @@ func (l List) HandsDown(token [][]byte, r Right) bool {
 	})
 }
 
+// Denied returns to whom of those in token an entry denies a right on the
+// object; nil if none does, or only after one that grants it.
+func (l List) Denied(token [][]byte, r Right) (sid []byte, inherited bool) {
+	e, ok := l.first(token, r, onItself)
+	if !ok || !e.deny {
+		return nil, false
+	}
+	return e.sid, e.flags&inheritedEntry != 0
+}
+
 // decides reports whether the first entry that speaks of r to somebody in token
 // grants it.
 func (l List) decides(token [][]byte, r Right, counts func(entry) bool) bool {
+	e, ok := l.first(token, r, counts)
+	return ok && !e.deny
+}
+
+// first returns the first entry that speaks of r to somebody in token.
+func (l List) first(token [][]byte, r Right, counts func(entry) bool) (entry, bool) {
 	want := r.need()
 	for _, e := range l.entries {
 		if counts(e) && e.speaks(want) && among(token, e.sid) {
-			return !e.deny
+			return e, true
 		}
 	}
-	return false
+	return entry{}, false
 }
+
+func onItself(e entry) bool { return e.flags&inheritOnly == 0 }
 
 // Inherits reports whether the object has what is granted on those above it.
 func (l List) Inherits() bool { return !l.alone }

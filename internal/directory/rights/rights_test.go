@@ -137,6 +137,28 @@ func TestAllows(t *testing.T) {
 	}
 }
 
+func TestDenied(t *testing.T) {
+	deny := func(flags byte, sid []byte) []byte { return ace(6, flags, controlAccess, resetPassword, "", sid) }
+	grant := ace(0, 0, controlAccess, "", "", me)
+	for name, tt := range map[string]struct {
+		aces      [][]byte
+		sid       []byte
+		inherited bool
+	}{
+		"nothing":         {nil, nil, false},
+		"granted":         {[][]byte{grant}, nil, false},
+		"denied":          {[][]byte{deny(0, group), grant}, group, false},
+		"inherited":       {[][]byte{deny(0x12, me)}, me, true},
+		"granted before":  {[][]byte{grant, deny(0x12, me)}, nil, false},
+		"for those below": {[][]byte{deny(0xA, me)}, nil, false},
+		"somebody else":   {[][]byte{deny(0, other)}, nil, false},
+	} {
+		if sid, inherited := parse(t, tt.aces...).Denied(token, ResetPassword); string(sid) != string(tt.sid) || inherited != tt.inherited {
+			t.Errorf("%s: %x, %t", name, sid, inherited)
+		}
+	}
+}
+
 func TestNames(t *testing.T) {
 	for r, want := range map[Right]string{
 		ResetPassword: "Reset Password", WriteLockoutTime: "Write lockoutTime", WritePwdLastSet: "Write pwdLastSet",
