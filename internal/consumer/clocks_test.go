@@ -186,7 +186,7 @@ func TestVisits(t *testing.T) {
 				}
 				r := &request{deadline: time.Now(), Request: &envelope.Request{Header: envelope.Header{Deadline: time.Now()}}}
 				if tt.late {
-					time.Sleep(1)
+					time.Sleep(time.Nanosecond)
 				}
 				var on subject
 				for _, dc := range tt.witnesses {
