@@ -20,7 +20,7 @@ func initKeys(_ context.Context, args []string, std cli.Streams) error {
 	fs := flag.NewFlagSet("publisher init", flag.ContinueOnError)
 	fs.SetOutput(std.Err)
 	dir := fs.String("dir", ".", "`directory` of the keys")
-	role := fs.String("role", "publisher", "publisher: all keys of a publisher; provisioner: the broker keys that `publisher streams` needs")
+	role := fs.String("role", "publisher", "publisher: all keys of a publisher; provisioner: the broker keys that `publisher streams` needs; auditor: the broker key of who may read the records")
 	if err := cli.Parse(fs, args); err != nil {
 		return err
 	}
@@ -40,9 +40,11 @@ func initKeys(_ context.Context, args []string, std cli.Streams) error {
 			return err
 		}
 		return nkey(queue.System)
+	case "auditor":
+		return nkey(queue.Auditor)
 	case "publisher":
 	default:
-		return cli.Usagef("-role: must be publisher or provisioner")
+		return cli.Usagef("-role: must be publisher, provisioner or auditor")
 	}
 	for _, purpose := range []seal.Purpose{seal.PurposePublisher, seal.PurposeSlot} {
 		file := string(purpose) + ".key"

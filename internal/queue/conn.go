@@ -60,6 +60,7 @@ type Role string
 const (
 	Publisher   Role = "publisher"
 	Consumer    Role = "consumer"
+	Auditor     Role = "auditor"
 	Provisioner Role = "provisioner"
 	System      Role = "system"
 )

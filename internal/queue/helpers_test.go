@@ -105,7 +105,13 @@ func consumer(t *testing.T, s *broker.Server) *queue.Tenant {
 // raw connects as a role without our own code in between.
 func raw(t *testing.T, s *broker.Server, role queue.Role, opts ...nats.Option) *nats.Conn {
 	t.Helper()
-	key, err := queue.LoadNKey(s.NKeyFile(role))
+	return rawAs(t, s, user{role: role, key: s.NKeyFile(role)}, opts...)
+}
+
+// rawAs connects as a user of any tenant.
+func rawAs(t *testing.T, s *broker.Server, u user, opts ...nats.Option) *nats.Conn {
+	t.Helper()
+	key, err := queue.LoadNKey(u.key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +120,7 @@ func raw(t *testing.T, s *broker.Server, role queue.Role, opts ...nats.Option) *
 		t.Fatal(err)
 	}
 	opts = append(opts, nats.Nkey(public, key.Sign), nats.Secure(&tls.Config{RootCAs: pool(t, s)}),
-		nats.TLSHandshakeFirst(), nats.CustomInboxPrefix("_IN."+string(role)))
+		nats.TLSHandshakeFirst(), nats.CustomInboxPrefix("_IN."+string(u.role)))
 	nc, err := nats.Connect(s.URL(), opts...)
 	if err != nil {
 		t.Fatal(err)
@@ -139,7 +145,12 @@ func pool(t *testing.T, s *broker.Server) *x509.CertPool {
 // operator is JetStream as the provisioner may use it.
 func operator(t *testing.T, s *broker.Server) jetstream.JetStream {
 	t.Helper()
-	js, err := jetstream.New(raw(t, s, queue.Provisioner))
+	return jetStream(t, raw(t, s, queue.Provisioner))
+}
+
+func jetStream(t *testing.T, nc *nats.Conn) jetstream.JetStream {
+	t.Helper()
+	js, err := jetstream.New(nc)
 	if err != nil {
 		t.Fatal(err)
 	}

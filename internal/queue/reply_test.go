@@ -19,7 +19,8 @@ const (
 	emptyAnswer  = `{"batch":1,"no_wait":true}` // a pull that finds nothing is answered without a body
 )
 
-// outOfReach are subjects that neither a publisher nor a consumer may write to.
+// outOfReach are subjects that nobody but the provisioner may write to, or nobody
+// at all.
 // A JetStream API that takes no body does what it says for an empty answer.
 var outOfReach = []string{
 	"req.00", "rec.p1.00.pub", "rec.p1.00.con", "evt.start", "corp.evt.start",
@@ -34,8 +35,8 @@ var outOfReach = []string{
 // sent to subjects that the user may not write to: the broker does not check
 // reply subjects. An answer goes back to the account that asked, and finds there
 // only the subjects that this account imports, which its user may write to
-// anyway. This is why neither publishers nor consumers are in the account that
-// has the streams.
+// anyway. This is why neither publishers, consumers nor auditors are in the
+// account that has the streams.
 func TestReplySubject(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -54,6 +55,7 @@ func TestReplySubject(t *testing.T) {
 		t.Fatal(err)
 	}
 	ack := held.Reply
+	auditors := []string{"corp.req.00", "corp.rec.p1.00.pub", "corp.rec.p1.00.con", "corp.$KV.consumers.forged"}
 	tests := []struct {
 		name    string
 		role    queue.Role
@@ -63,6 +65,10 @@ func TestReplySubject(t *testing.T) {
 	}{
 		{"a publisher looks at requests", pub, "corp." + lookRequests, "", []string{"corp.rec.p1.00.con", "corp.$KV.consumers.forged"}},
 		{"a publisher reads a record", pub, "corp.$JS.API.STREAM.MSG.GET.RECORDS", `{"seq":1}`, []string{"corp.rec.p1.00.con"}},
+		{"an auditor looks at records", aud, "corp.$JS.API.STREAM.INFO.RECORDS", "", auditors},
+		{"an auditor looks at events", aud, "corp.$JS.API.STREAM.INFO.EVENTS", "", auditors},
+		{"an auditor reads a record", aud, "corp.$JS.API.STREAM.MSG.GET.RECORDS", `{"seq":1}`, auditors},
+		{"an auditor reads an event", aud, "corp.$JS.API.STREAM.MSG.GET.EVENTS", `{"seq":1}`, auditors},
 		{"a consumer looks at requests", con, "corp." + lookRequests, "", nil},
 		{"a consumer looks at records", con, "corp.$JS.API.STREAM.INFO.RECORDS", "", nil},
 		{"a consumer reads a record", con, "corp.$JS.API.STREAM.MSG.GET.RECORDS", `{"seq":1}`, nil},
@@ -134,7 +140,7 @@ func contents(t *testing.T, s *broker.Server) map[string]map[string]uint64 {
 // answer, and waits until the broker has done what it does.
 func divert(t *testing.T, s *broker.Server, role queue.Role, subject, body string, replies ...string) {
 	t.Helper()
-	l := open(t, s, role)
+	l := open(t, s, user{role: role, key: s.NKeyFile(role)})
 	for _, reply := range replies {
 		if err := l.nc.PublishRequest(subject, reply, []byte(body)); err != nil {
 			t.Fatal(err)

@@ -36,7 +36,7 @@ type Files struct {
 }
 
 // Roles that have a user of their own.
-var roles = []queue.Role{queue.Publisher, queue.Consumer, queue.Provisioner, queue.System}
+var roles = []queue.Role{queue.Publisher, queue.Consumer, queue.Auditor, queue.Provisioner, queue.System}
 
 // NewFiles makes keys and certificates in dir, for a server on a free port of
 // 127.0.0.1 that is configured by the file at config.
@@ -98,6 +98,7 @@ func newFiles(dir, config string, names []string, ports []int) ([]*Files, error)
 var nkeyVariables = map[queue.Role]string{
 	queue.Publisher:   "WRITEBACK_PUBLISHER_NKEY",
 	queue.Consumer:    "WRITEBACK_CONSUMER_NKEY",
+	queue.Auditor:     "WRITEBACK_AUDITOR_NKEY",
 	queue.Provisioner: "WRITEBACK_PROVISIONER_NKEY",
 	queue.System:      "WRITEBACK_SYSTEM_NKEY",
 }
