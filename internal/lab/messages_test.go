@@ -257,11 +257,17 @@ func (l *Lab) consumerLogs(t testing.TB) []byte {
 	t.Helper()
 	var all []byte
 	for i := range l.opts.Consumers {
-		text, err := os.ReadFile(l.path("logs", consumerName(i)+".log"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, text...)
+		all = append(all, l.log(t, consumerName(i))...)
 	}
 	return all
+}
+
+// log returns what a program has logged.
+func (l *Lab) log(t testing.TB, program string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(l.path("logs", program+".log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
 }
