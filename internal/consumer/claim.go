@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -101,7 +102,32 @@ func (c *Consumer) claimAs(ctx context.Context, r *request, rec envelope.Record,
 	case err != nil:
 		return nil, fate{kind: handedBack, reason: claimUnknown, delay: soon, cause: err}, false
 	}
+	c.remember(r, cl.Hash)
 	return cl, fate{}, false
+}
+
+// A memory is the newest claim of ours on a request that the broker has stored.
+type memory struct {
+	claim [32]byte // its hash
+	until time.Time
+}
+
+// remember notes a claim until nobody can apply the request any more. Who owns the
+// broker could take the claim back, and have us apply the request twice.
+func (c *Consumer) remember(r *request, claim [32]byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	maps.DeleteFunc(c.claims, func(_ reset.ID, m memory) bool { return now.After(m.until) })
+	c.claims[r.ref.ID] = memory{claim, r.deadline.Add(time.Minute)}
+}
+
+// recall returns the claim that was remembered.
+func (c *Consumer) recall(id reset.ID) (claim [32]byte, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m, ok := c.claims[id]
+	return m.claim, ok
 }
 
 // maySend is the last look before a modify: our claim is fresh by the monotonic

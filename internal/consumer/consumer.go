@@ -143,6 +143,7 @@ type Consumer struct {
 
 	mu     sync.Mutex
 	inHand map[reset.ID]bool
+	claims map[reset.ID]memory
 
 	dc     atomic.Pointer[string] // the domain controller in use
 	skewed atomic.Int64           // nanoseconds that our clock was last found behind; 0 is well
@@ -167,6 +168,7 @@ func New(cfg Config) (*Consumer, error) {
 		slots:    make(chan struct{}, cfg.Workers),
 		resting:  make(chan struct{}, maxResting),
 		inHand:   make(map[reset.ID]bool),
+		claims:   make(map[reset.ID]memory),
 	}
 	c.metrics = newMetrics(cfg.Metrics, c)
 	return c, nil

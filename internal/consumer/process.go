@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -143,7 +144,8 @@ const crowded = 10
 // what the chain of records ends in. It goes round until the request has a fate.
 func (c *Consumer) walk(ctx context.Context, r *request, unreadable error, attempt uint64) fate {
 	chain := audit.Chain{r.accepted()}
-	for first := attempt == 1; ; first = false {
+	_, claimed := c.recall(r.ref.ID)
+	for first := attempt == 1 && !claimed; ; first = false {
 		if ctx.Err() != nil {
 			return fate{kind: handedBack, reason: interrupted, cause: context.Cause(ctx)}
 		}
@@ -224,6 +226,11 @@ func (c *Consumer) read(ctx context.Context, r *request) (audit.Chain, *fate) {
 	if len(chain) == 0 || chain[0].Hash != r.Header.Parent {
 		return nil, &fate{kind: handedBack, reason: recordsMissing, delay: later,
 			cause: errors.New("the broker lacks the record that the request was accepted with")}
+	}
+	claim, claimed := c.recall(r.ref.ID)
+	if claimed && !slices.ContainsFunc(chain, func(l audit.Link) bool { return l.Hash == claim }) {
+		return nil, &fate{kind: handedBack, reason: recordsMissing, delay: later,
+			cause: errors.New("the broker lacks a claim of ours that it had stored")}
 	}
 	return chain, nil
 }

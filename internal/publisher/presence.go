@@ -77,8 +77,8 @@ func (p *presence) hear(b []byte) {
 		p.skewed[a.Replica] = now
 		return
 	}
-	if again && a.Time.Before(before.at) {
-		return
+	if known && a.Time.Before(before.at) {
+		return // shown again, perhaps of an earlier run, whose key is gone
 	}
 	delete(p.skewed, a.Replica)
 	p.seen[a.Replica] = consumer{at: a.Time, run: a.Run, box: box}

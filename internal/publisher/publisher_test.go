@@ -241,6 +241,22 @@ func TestForgedOutcome(t *testing.T) {
 			t.Errorf("a stranger's claim is shown: %+v", s)
 		}
 	})
+	// Nor is an outcome that a stranger writes under a consumer's claim.
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer func() { w.stop() }()
+		stranger := audit.NewLog(keys.Signer(t, seal.PurposeConsumer, 9), "replica1")
+		s := w.mustSubmit(time.Second)
+		if err := w.write(w.consumer, envelope.Claimed, ""); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.write(stranger, envelope.Settled, reset.Applied); err != nil {
+			t.Fatal(err)
+		}
+		if s = w.status(s.Ref); s.State != reset.PickedUp || s.Final || s.Outcome.Code != "" {
+			t.Errorf("a stranger's outcome is shown: %+v", s)
+		}
+	})
 }
 
 func TestRefusals(t *testing.T) {
@@ -390,6 +406,39 @@ func TestUnknownConsumer(t *testing.T) {
 			t.Errorf("sealed for %d consumers, want 1", len(req.Wraps))
 		}
 	})
+}
+
+// What a replica has said later is not taken back by showing what it said
+// before, be it in the same run or in the one before.
+func TestOldAnnouncement(t *testing.T) {
+	for _, restarted := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			defer func() { w.stop() }()
+			old := w.queue.Said("replica1")
+			time.Sleep(2 * time.Second)
+			w.box = keys.Box(t)
+			now := w.consumer
+			if restarted {
+				now = audit.NewLog(keys.Signer(t, seal.PurposeConsumer, 2), "replica1")
+			}
+			w.announce(now, time.Now())
+			w.queue.Announce("replica1", old)
+			w.mustSubmit(0)
+			data, _ := w.queue.Waiting()
+			req, err := envelope.ParseRequest(data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			box, err := seal.NewBox(w.box)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(req.Wraps) != 1 || req.Wraps[0].Box != box.ID {
+				t.Errorf("restarted %t: the request is not sealed for the newest key alone", restarted)
+			}
+		})
+	}
 }
 
 func TestPasswordIsWiped(t *testing.T) {

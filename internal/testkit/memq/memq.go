@@ -124,6 +124,13 @@ func (q *Queue) store(ref reset.Ref, data []byte, expect uint64) uint64 {
 	return s.Seq
 }
 
+// Forget drops the records after seq, as the owner of a broker can.
+func (q *Queue) Forget(seq uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.records = slices.DeleteFunc(q.records, func(r record) bool { return r.Seq > seq })
+}
+
 // Records returns the records of one request.
 func (q *Queue) Records(_ context.Context, id reset.ID) ([]reset.Stored, error) {
 	q.mu.Lock()
@@ -177,6 +184,13 @@ func (q *Queue) Announce(replica string, announcement []byte) error {
 		f(announcement)
 	}
 	return nil
+}
+
+// Said returns a replica's last announcement.
+func (q *Queue) Said(replica string) []byte {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.said[replica]
 }
 
 // Announcements calls f with what every consumer says, the last first.
