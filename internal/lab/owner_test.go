@@ -44,6 +44,15 @@ func (o *owner) catch(t *testing.T, user testkit.User, password string) caught {
 	if err != nil || r.Status != http.StatusAccepted {
 		t.Fatalf("accepting: %v %s", err, r.Body)
 	}
+	m := o.newest(t)
+	o.drop(t)
+	o.pause(t, time.Time{})
+	return caught{r.ID, m.Subject, m.Data}
+}
+
+// newest waits for a request in the queue.
+func (o *owner) newest(t *testing.T) *jetstream.RawStreamMsg {
+	t.Helper()
 	requests, err := o.js.Stream(t.Context(), "REQUESTS")
 	if err != nil {
 		t.Fatal(err)
@@ -53,11 +62,7 @@ func (o *owner) catch(t *testing.T, user testkit.User, password string) caught {
 		m, err = requests.GetLastMsgForSubject(t.Context(), "req.*")
 		return err
 	})
-	if err := requests.DeleteMsg(t.Context(), m.Sequence); err != nil {
-		t.Fatal(err)
-	}
-	o.pause(t, time.Time{})
-	return caught{r.ID, m.Subject, m.Data}
+	return m
 }
 
 // pause holds back what is in the queue until then; the zero time is no longer.
@@ -276,7 +281,7 @@ func TestBrokerOwner(t *testing.T) {
 	})
 }
 
-// drop empties the queue.
+// drop takes the newest request out of the queue.
 func (o *owner) drop(t *testing.T) {
 	t.Helper()
 	requests, err := o.js.Stream(t.Context(), "REQUESTS")
