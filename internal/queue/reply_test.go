@@ -35,8 +35,8 @@ var outOfReach = []string{
 // sent to subjects that the user may not write to: the broker does not check
 // reply subjects. An answer goes back to the account that asked, and finds there
 // only the subjects that this account imports, which its user may write to
-// anyway. This is why neither publishers, consumers nor auditors are in the
-// account that has the streams.
+// anyway. This is why nobody but the provisioner is in the account that has the
+// streams.
 func TestReplySubject(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -55,7 +55,7 @@ func TestReplySubject(t *testing.T) {
 		t.Fatal(err)
 	}
 	ack := held.Reply
-	auditors := []string{"corp.req.00", "corp.rec.p1.00.pub", "corp.rec.p1.00.con", "corp.$KV.consumers.forged"}
+	readers := []string{"corp.req.00", "corp.rec.p1.00.pub", "corp.rec.p1.00.con", "corp.$KV.consumers.forged"}
 	tests := []struct {
 		name    string
 		role    queue.Role
@@ -65,10 +65,11 @@ func TestReplySubject(t *testing.T) {
 	}{
 		{"a publisher looks at requests", pub, "corp." + lookRequests, "", []string{"corp.rec.p1.00.con", "corp.$KV.consumers.forged"}},
 		{"a publisher reads a record", pub, "corp.$JS.API.STREAM.MSG.GET.RECORDS", `{"seq":1}`, []string{"corp.rec.p1.00.con"}},
-		{"an auditor looks at records", aud, "corp.$JS.API.STREAM.INFO.RECORDS", "", auditors},
-		{"an auditor looks at events", aud, "corp.$JS.API.STREAM.INFO.EVENTS", "", auditors},
-		{"an auditor reads a record", aud, "corp.$JS.API.STREAM.MSG.GET.RECORDS", `{"seq":1}`, auditors},
-		{"an auditor reads an event", aud, "corp.$JS.API.STREAM.MSG.GET.EVENTS", `{"seq":1}`, auditors},
+		{"an auditor looks at records", aud, "corp.$JS.API.STREAM.INFO.RECORDS", "", readers},
+		{"an auditor looks at events", aud, "corp.$JS.API.STREAM.INFO.EVENTS", "", readers},
+		{"an auditor reads a record", aud, "corp.$JS.API.STREAM.MSG.GET.RECORDS", `{"seq":1}`, readers},
+		{"an auditor reads an event", aud, "corp.$JS.API.STREAM.MSG.GET.EVENTS", `{"seq":1}`, readers},
+		{"the system user asks for settings", sys, "$SYS.REQ.SERVER.PING.VARZ", "", readers},
 		{"a consumer looks at requests", con, "corp." + lookRequests, "", nil},
 		{"a consumer looks at records", con, "corp.$JS.API.STREAM.INFO.RECORDS", "", nil},
 		{"a consumer reads a record", con, "corp.$JS.API.STREAM.MSG.GET.RECORDS", `{"seq":1}`, nil},
