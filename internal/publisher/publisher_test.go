@@ -441,6 +441,42 @@ func TestOldAnnouncement(t *testing.T) {
 	}
 }
 
+// TestTwoStories has the broker show the publisher nothing of what the consumer
+// wrote: it says that the request has expired, although it was applied. The
+// records that both signed have one parent, which proves it.
+func TestTwoStories(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer func() { w.stop() }()
+		w.queue.Deafen()
+		s := w.mustSubmit(0)
+		if err := w.write(w.consumer, envelope.Claimed, ""); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.write(w.consumer, envelope.Settled, reset.Applied); err != nil {
+			t.Fatal(err)
+		}
+		consumers, _ := w.queue.Records(t.Context(), s.Ref.ID)
+		w.queue.Forget(consumers[0].Seq)
+		time.Sleep(reset.Deadline + readEvery)
+		if s = w.status(s.Ref); s.Outcome.Code != reset.Expired {
+			t.Errorf("status = %+v, want expired", s)
+		}
+		publishers, _ := w.queue.Records(t.Context(), s.Ref.ID)
+		var second []audit.Link
+		for _, story := range [][]reset.Stored{consumers, publishers} {
+			chain, err := w.tenants[tenantName].verify.Verify(s.Ref.ID, story)
+			if err != nil || len(chain) < 2 {
+				t.Fatalf("a story of %d records: %v", len(story), err)
+			}
+			second = append(second, chain[1])
+		}
+		if second[0].Parent != second[1].Parent || second[0].Hash == second[1].Hash {
+			t.Error("the two stories do not prove a fork")
+		}
+	})
+}
+
 func TestPasswordIsWiped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
