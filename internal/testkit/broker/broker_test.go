@@ -24,7 +24,7 @@ func TestStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Kill()
-	for _, role := range []queue.Role{queue.Publisher, queue.Consumer, queue.Provisioner, queue.System} {
+	for _, role := range []queue.Role{queue.Publisher, queue.Consumer, queue.Auditor, queue.Provisioner, queue.System} {
 		await(t, s.Config(role), role)
 	}
 
