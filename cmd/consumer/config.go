@@ -91,7 +91,8 @@ func (l *loaded) read() (err error) {
 	if l.signer, err = seal.LoadSigner(l.SigningKeyFile, seal.PurposeConsumer); err != nil {
 		return fmt.Errorf("signing_key_file: %w", err)
 	}
-	if err := l.Broker.Check(l.signer.Public().Bytes()); err != nil {
+	l.Broker.SigningKey = l.signer.Public().Bytes()
+	if err := l.Broker.Check(); err != nil {
 		return err
 	}
 	if l.publishers, err = seal.ParsePins("publishers", l.Publishers, seal.PurposePublisher); err != nil {

@@ -84,7 +84,8 @@ func (l *loaded) read() (err error) {
 	if l.signer, err = seal.LoadSigner(l.SigningKeyFile, seal.PurposePublisher); err != nil {
 		return fmt.Errorf("signing_key_file: %w", err)
 	}
-	if err := l.Broker.Check(l.signer.Public().Bytes()); err != nil {
+	l.Broker.SigningKey = l.signer.Public().Bytes()
+	if err := l.Broker.Check(); err != nil {
 		return err
 	}
 	if l.slots, err = seal.LoadSlotKey(l.SlotKeyFile); err != nil {

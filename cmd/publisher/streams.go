@@ -33,7 +33,7 @@ func (p provision) validate() error {
 	if _, err := queue.LoadNKey(p.SystemNKeyFile); err != nil {
 		return fmt.Errorf("system_nkey_file: %w", err)
 	}
-	return p.Broker.Check(nil)
+	return p.Broker.Check()
 }
 
 func streams(ctx context.Context, args []string, std cli.Streams) error {

@@ -146,7 +146,7 @@ func TestCheckFiles(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := good
 			tt.change(&cfg)
-			err := cfg.Check(nil)
+			err := cfg.Check()
 			wantError(t, err, tt.want...)
 			if seed := strings.TrimSpace(string(seed)); strings.Contains(err.Error(), seed) || strings.Contains(err.Error(), strings.ToLower(seed)) {
 				t.Error("the error shows a seed")
@@ -155,13 +155,17 @@ func TestCheckFiles(t *testing.T) {
 			wantError(t, err, tt.want...)
 		})
 	}
-	if err := good.Check(nil); err != nil {
+	if err := good.Check(); err != nil {
 		t.Errorf("good files: %v", err)
 	}
-	if err := good.Check(bytes.Repeat([]byte{1}, 32)); err != nil {
+	other := good
+	other.SigningKey = bytes.Repeat([]byte{1}, 32)
+	if err := other.Check(); err != nil {
 		t.Errorf("good files, another signing key: %v", err)
 	}
-	wantError(t, good.Check(signing), "broker.nkey_file", "signing key")
+	same := good
+	same.SigningKey = signing
+	wantError(t, same.Check(), "broker.nkey_file", "signing key")
 	conn := dial(t, good, queue.Consumer, zerolog.Nop())
 	wantError(t, conn.AwaitConnected(within(t, 500*time.Millisecond)), "connecting to the broker", "connection refused")
 }

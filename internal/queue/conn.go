@@ -7,12 +7,9 @@ package queue
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -23,35 +20,6 @@ import (
 
 	"writeback/internal/obs"
 )
-
-// Config says how to reach the broker.
-type Config struct {
-	URL      string `yaml:"url"`       // tls://host:port, TLS from the first byte; the port is 4222 if it is left out. Of a cluster all, with commas between
-	CAFile   string `yaml:"ca_file"`   // PEM; the broker's certificate is verified against it
-	NKeyFile string `yaml:"nkey_file"` // seed of our NATS user, as `init` makes it; never a signing key
-}
-
-// Validate checks the configuration without connecting.
-func (c Config) Validate() error {
-	for server := range strings.SplitSeq(c.URL, ",") {
-		u, err := url.Parse(strings.TrimSpace(server))
-		switch {
-		case err != nil || u.Host == "":
-			return errors.New("broker.url: must have the form tls://host:port; several have commas between them")
-		case u.Scheme != "tls":
-			return fmt.Errorf("broker.url: scheme %q is not possible; the broker is reached over tls:// only", u.Scheme)
-		case u.User != nil:
-			return errors.New("broker.url: must not hold credentials; they are in nkey_file")
-		}
-	}
-	switch {
-	case c.CAFile == "":
-		return errors.New("broker.ca_file: is missing")
-	case c.NKeyFile == "":
-		return errors.New("broker.nkey_file: is missing")
-	}
-	return nil
-}
 
 // A Role is a user of the broker. Its name is a part of the only inbox that its
 // permissions let it subscribe to.
@@ -74,7 +42,7 @@ type Conn struct {
 
 	mu      sync.Mutex
 	lost    time.Time     // when the connection was lost; zero while it is up
-	dialErr error         // of the last dial
+	failed  error         // why the last attempt ended before the broker was asked to let us in
 	renewed chan struct{} // closed at the next reconnect
 }
 
@@ -93,25 +61,18 @@ func Connect(cfg Config, role Role, log zerolog.Logger) (*Conn, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	pool, err := loadPool(cfg.CAFile)
+	f, err := cfg.read()
 	if err != nil {
-		return nil, fmt.Errorf("broker.ca_file: %w", err)
-	}
-	key, err := LoadNKey(cfg.NKeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("broker.nkey_file: %w", err)
-	}
-	public, err := key.PublicKey()
-	if err != nil {
-		return nil, fmt.Errorf("broker.nkey_file: %w", err)
+		return nil, err
 	}
 	c := &Conn{log: log, lost: time.Now(), renewed: make(chan struct{})}
-	c.nc, err = nats.Connect(cfg.URL,
-		nats.Name("writeback "+string(role)),
-		nats.Nkey(public, key.Sign),
-		nats.Secure(&tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}),
-		nats.TLSHandshakeFirst(),
-		nats.CustomInboxPrefix("_IN."+string(role)),
+	d := &dialer{cfg: cfg, log: log, files: f, note: c.noteFailed}
+	opts := []nats.Option{
+		nats.Name("writeback " + string(role)),
+		nats.Nkey(f.user, d.sign),
+		nats.Secure(&tls.Config{MinVersion: tls.VersionTLS12, GetClientCertificate: d.certificate}),
+		nats.ClientTLSConfig(nil, d.roots),
+		nats.CustomInboxPrefix("_IN." + string(role)),
 		nats.RetryOnFailedConnect(true),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectWait),
@@ -119,7 +80,7 @@ func Connect(cfg Config, role Role, log zerolog.Logger) (*Conn, error) {
 		nats.IgnoreAuthErrorAbort(), // a credential may be put right while we run
 		nats.IgnoreDiscoveredServers(),
 		nats.SkipHostLookup(),
-		nats.SetCustomDialer(dialer{c}),
+		nats.SetCustomDialer(d),
 		nats.Timeout(connectTimeout),
 		nats.PingInterval(pingInterval),
 		nats.MaxPingsOutstanding(2),
@@ -127,6 +88,11 @@ func Connect(cfg Config, role Role, log zerolog.Logger) (*Conn, error) {
 		// stored after its sender has given it up.
 		nats.ReconnectBufSize(-1),
 		nats.ErrorHandler(c.onError),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+			if !errors.Is(err, nats.ErrNoServers) { // what it says after a dial that told us more
+				c.noteFailed(err)
+			}
+		}),
 		nats.ConnectHandler(func(nc *nats.Conn) {
 			c.log.Info().Str(obs.Server, nc.ConnectedServerName()).Msg("broker connected")
 			c.setLost(time.Time{})
@@ -136,10 +102,14 @@ func Connect(cfg Config, role Role, log zerolog.Logger) (*Conn, error) {
 			c.setLost(time.Now())
 		}),
 		nats.ReconnectHandler(c.onReconnect),
-	)
-	if err != nil {
+	}
+	if !cfg.webSocket() { // which begins with TLS anyway
+		opts = append(opts, nats.TLSHandshakeFirst())
+	}
+	if c.nc, err = nats.Connect(strings.Join(cfg.servers(), ","), opts...); err != nil {
 		return nil, fmt.Errorf("connecting to the broker: %w", err)
 	}
+	d.nc.Store(c.nc)
 	if c.js, err = jetstream.New(c.nc); err != nil {
 		return nil, err
 	}
@@ -161,23 +131,23 @@ func (c *Conn) AwaitConnected(ctx context.Context) error {
 		select {
 		case <-status:
 		case <-ctx.Done():
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			return fmt.Errorf("connecting to the broker: %w", errors.Join(c.dialErr, c.nc.LastError(), ctx.Err()))
+			err := c.nc.LastError() // nil unless the broker said it
+			if err == nil {
+				c.mu.Lock()
+				err = c.failed
+				c.mu.Unlock()
+			}
+			return fmt.Errorf("connecting to the broker: %w", errors.Join(err, ctx.Err()))
 		}
 	}
 	return nil
 }
 
-// A dialer remembers why it could not dial, which nats.go forgets.
-type dialer struct{ c *Conn }
-
-func (d dialer) Dial(network, addr string) (net.Conn, error) {
-	conn, err := net.DialTimeout(network, addr, connectTimeout)
-	d.c.mu.Lock()
-	defer d.c.mu.Unlock()
-	d.c.dialErr = err
-	return conn, err
+// noteFailed remembers why an attempt to connect failed, which nats.go forgets.
+func (c *Conn) noteFailed(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failed = err
 }
 
 // UnknownKey reports whether err, of [Conn.AwaitConnected], says that the broker
@@ -185,6 +155,16 @@ func (d dialer) Dial(network, addr string) (net.Conn, error) {
 func UnknownKey(err error) bool {
 	// The client has one error for the answer, and the answer's text in others.
 	return errors.Is(err, nats.ErrAuthorization) || err != nil && strings.Contains(strings.ToLower(err.Error()), "authorization violation")
+}
+
+// CertificateRefused reports whether err, of [Conn.AwaitConnected], is that the
+// broker refused our certificate or the lack of one, and what it said of it.
+func CertificateRefused(err error) (why string, ok bool) {
+	var op *net.OpError
+	if !errors.As(err, &op) || op.Op != "remote error" { // an alert of TLS
+		return "", false
+	}
+	return op.Err.Error(), strings.Contains(op.Err.Error(), "certificate")
 }
 
 // closeTimeout is how long the broker may take to hear that we leave.
@@ -248,18 +228,6 @@ func (c *Conn) untilReconnect(ctx context.Context) (context.Context, context.Can
 		}
 	}()
 	return ctx, cancel
-}
-
-func loadPool(path string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s: holds no PEM certificate", path)
-	}
-	return pool, nil
 }
 
 // Check returns an error unless the connection is up. It is a check of /readyz, and

@@ -11,11 +11,12 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// maxNKey is far above a decorated seed.
-const maxNKey = 4 << 10
+// maxPrivate is far above a seed, a password or a key in PEM.
+const maxPrivate = 16 << 10
 
-// LoadNKey reads the seed of a NATS user.
-func LoadNKey(path string) (nkeys.KeyPair, error) {
+// readPrivate returns what is in a file that only its owner can read. The
+// caller clears it.
+func readPrivate(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, syscall.ELOOP) {
 		return nil, fmt.Errorf("%s: is a link, not a regular file", path)
@@ -32,7 +33,20 @@ func LoadNKey(path string) (nkeys.KeyPair, error) {
 	if mode := info.Mode(); !mode.IsRegular() || mode.Perm()&0o077 != 0 {
 		return nil, fmt.Errorf("%s: mode %04o; it must be a regular file that only its owner can read: use mode 0600", path, mode.Perm())
 	}
-	seed, err := io.ReadAll(io.LimitReader(f, maxNKey))
+	text, err := io.ReadAll(io.LimitReader(f, maxPrivate+1))
+	if err == nil && len(text) > maxPrivate {
+		err = fmt.Errorf("%s: has more than %d bytes", path, maxPrivate)
+	}
+	if err != nil {
+		clear(text)
+		return nil, err
+	}
+	return text, nil
+}
+
+// LoadNKey reads the seed of a NATS user.
+func LoadNKey(path string) (nkeys.KeyPair, error) {
+	seed, err := readPrivate(path)
 	if err != nil {
 		return nil, err
 	}

@@ -29,6 +29,7 @@ type Files struct {
 	CAFile   string
 	StoreDir string
 	Port     int
+	WSPort   int // of WebSocket
 
 	dir    string
 	config string
@@ -41,7 +42,7 @@ var roles = []queue.Role{queue.Publisher, queue.Consumer, queue.Auditor, queue.P
 // NewFiles makes keys and certificates in dir, for a server on a free port of
 // 127.0.0.1 that is configured by the file at config.
 func NewFiles(dir, config string) (*Files, error) {
-	ports, err := freePorts(1)
+	ports, err := freePorts(2)
 	if err != nil {
 		return nil, err
 	}
@@ -52,8 +53,15 @@ func NewFiles(dir, config string) (*Files, error) {
 	return files[0], nil
 }
 
-// newFiles makes files for servers with these names and ports, which have the
-// same users and the same certificate.
+// Name and Address are what the certificate of every server is for besides this
+// machine: what it is called from behind a firewall.
+const (
+	Name    = "nats.example.com"
+	Address = "192.0.2.1"
+)
+
+// newFiles makes files for servers with these names, which have the same users
+// and the same certificate. Of the ports there are two for each.
 func newFiles(dir, config string, names []string, ports []int) ([]*Files, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -62,7 +70,7 @@ func newFiles(dir, config string, names []string, ports []int) ([]*Files, error)
 	if err != nil {
 		return nil, err
 	}
-	cert, err := ca.Server("nats", []string{"localhost", "127.0.0.1"})
+	cert, err := ca.Server("nats", []string{"localhost", "127.0.0.1", Name, Address})
 	if err != nil {
 		return nil, err
 	}
@@ -80,12 +88,13 @@ func newFiles(dir, config string, names []string, ports []int) ([]*Files, error)
 		if len(names) > 1 {
 			store += "-" + name
 		}
-		f := &Files{Name: name, CAFile: ca.CAFile, StoreDir: store, Port: ports[i], dir: dir, config: config}
+		f := &Files{Name: name, CAFile: ca.CAFile, StoreDir: store, Port: ports[i], WSPort: ports[len(names)+i], dir: dir, config: config}
 		// The server parses these values as configuration, so that paths are quoted.
 		f.env = append([]string{
 			"WRITEBACK_NATS_NAME=" + name,
 			"WRITEBACK_NATS_HOST=127.0.0.1",
 			"WRITEBACK_NATS_PORT=" + strconv.Itoa(f.Port),
+			"WRITEBACK_WEBSOCKET_PORT=" + strconv.Itoa(f.WSPort),
 			"WRITEBACK_NATS_STORE=" + strconv.Quote(f.StoreDir),
 			"WRITEBACK_NATS_CERT=" + strconv.Quote(cert.CertFile),
 			"WRITEBACK_NATS_KEY=" + strconv.Quote(cert.KeyFile),
@@ -93,6 +102,21 @@ func newFiles(dir, config string, names []string, ports []int) ([]*Files, error)
 		files = append(files, f)
 	}
 	return files, nil
+}
+
+// Renew replaces authority, certificate and users of a single server, in the same
+// files. The server knows them from its next start on.
+func (f *Files) Renew() error {
+	for _, role := range roles {
+		if err := os.Remove(f.NKeyFile(role)); err != nil {
+			return err
+		}
+	}
+	again, err := newFiles(f.dir, f.config, []string{f.Name}, []int{f.Port, f.WSPort})
+	if err == nil {
+		*f = *again[0]
+	}
+	return err
 }
 
 var nkeyVariables = map[queue.Role]string{
@@ -110,6 +134,9 @@ func keyFile(dir string, role queue.Role) string { return filepath.Join(dir, str
 
 // URL is what programs dial.
 func (f *Files) URL() string { return fmt.Sprintf("tls://127.0.0.1:%d", f.Port) }
+
+// WebSocketURL is what programs dial that go through WebSocket.
+func (f *Files) WebSocketURL() string { return fmt.Sprintf("wss://127.0.0.1:%d", f.WSPort) }
 
 // Config is the configuration of a program's connection.
 func (f *Files) Config(role queue.Role) queue.Config {

@@ -21,14 +21,14 @@ const Nodes = 3
 // NewClusterFiles makes keys and certificates in dir, for servers that share
 // users and route to each other, configured by the file at config.
 func NewClusterFiles(dir, config string) ([]*Files, error) {
-	ports, err := freePorts(2 * Nodes)
+	ports, err := freePorts(3 * Nodes)
 	if err != nil {
 		return nil, err
 	}
 	var names, routes []string
 	for i := range Nodes {
 		names = append(names, fmt.Sprintf("nats%d", i+1))
-		routes = append(routes, fmt.Sprintf("tls://127.0.0.1:%d", ports[Nodes+i]))
+		routes = append(routes, fmt.Sprintf("tls://127.0.0.1:%d", ports[2*Nodes+i]))
 	}
 	files, err := newFiles(dir, config, names, ports)
 	if err != nil {
@@ -50,7 +50,7 @@ func NewClusterFiles(dir, config string) ([]*Files, error) {
 		}
 		f.env = append(f.env,
 			"WRITEBACK_ROUTE_HOST=127.0.0.1",
-			"WRITEBACK_ROUTE_PORT="+strconv.Itoa(ports[Nodes+i]),
+			"WRITEBACK_ROUTE_PORT="+strconv.Itoa(ports[2*Nodes+i]),
 			"WRITEBACK_ROUTE_CERT="+strconv.Quote(cert.CertFile),
 			"WRITEBACK_ROUTE_KEY="+strconv.Quote(cert.KeyFile),
 			"WRITEBACK_ROUTE_CA="+strconv.Quote(ca.CAFile),
