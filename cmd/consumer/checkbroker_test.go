@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"writeback/internal/testkit"
 	"writeback/internal/testkit/broker"
 	"writeback/internal/testkit/pki"
+	"writeback/internal/testkit/tunnel"
 )
 
 // A resolver that does not answer says nothing of the name.
@@ -46,6 +48,21 @@ func TestExamineBroker(t *testing.T) {
 	if _, _, err := queue.MakeNKey(stranger); err != nil {
 		t.Fatal(err)
 	}
+	hanging, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { hanging.Close() })
+	strict, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := tunnel.Start(strict, tunnel.Options{User: "ada", Password: "another"})
+	t.Cleanup(proxy.Close)
+	password := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(password, []byte("c4nary"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	examine := func(change func(*queue.Config)) []directory.Finding {
 		cfg := &loaded{settings: settings{Tenant: "corp", Broker: s.Config(queue.Consumer)}}
 		change(&cfg.Broker)
@@ -62,6 +79,14 @@ func TestExamineBroker(t *testing.T) {
 			{"another authority", func(c *queue.Config) { c.CAFile = other.CAFile }, 1, "broker.ca_file does not have"},
 			{"another key", func(c *queue.Config) { c.NKeyFile = stranger }, 1, "the broker does not know this key"},
 			{"nobody there", func(c *queue.Config) { c.URL = "tls://127.0.0.1:1" }, 1, "refused: "},
+			{"nobody answers", func(c *queue.Config) { c.URL = "tls://" + hanging.Addr().String() }, 1, "no answer: a firewall drops it"},
+			{"nobody answers over WebSocket", func(c *queue.Config) { c.URL = "wss://" + hanging.Addr().String() }, 1, "no answer: a firewall drops it"},
+			{"no proxy", func(c *queue.Config) { c.Proxy = "http://127.0.0.1:1" }, 1, "proxy 127.0.0.1:1: connecting: "},
+			{"a proxy that hangs", func(c *queue.Config) { c.Proxy = "http://" + hanging.Addr().String() }, 1, "gives no answer within 5s"},
+			{"a proxy that asks for a password", func(c *queue.Config) { c.Proxy = "http://" + strict.Addr().String() }, 1, "wants a user and a password (407)"},
+			{"a proxy that refuses the password", func(c *queue.Config) {
+				c.Proxy, c.ProxyPasswordFile = "http://ada@"+strict.Addr().String(), password
+			}, 1, `proxy ` + strict.Addr().String() + `: does not accept user "ada" with the password`},
 			{"another name", func(c *queue.Config) { c.URL = strings.Replace(c.URL, "127.0.0.1", "127.0.0.2", 1) }, 1, "refused: "},
 		} {
 			t.Run(tt.name, func(t *testing.T) {
@@ -70,6 +95,9 @@ func TestExamineBroker(t *testing.T) {
 				last := findings[len(findings)-1]
 				if len(findings) != tt.lines || last.Err == nil || !strings.Contains(last.Err.Error(), tt.want) {
 					t.Errorf("found %+v, want %d with %q in the last", findings, tt.lines, tt.want)
+				}
+				if strings.Contains(fmt.Sprint(findings), "c4nary") {
+					t.Errorf("%v shows the proxy's password", findings)
 				}
 				if last.Err != nil && strings.Contains(last.Err.Error(), "deadline") {
 					t.Errorf("%v says nothing to an operator", last.Err)

@@ -29,11 +29,37 @@ func TestConfigValidate(t *testing.T) {
 	if err := three.Validate(); err != nil {
 		t.Errorf("three servers: %v", err)
 	}
+	for name, change := range map[string]func(*queue.Config){
+		"WebSocket":               func(c *queue.Config) { c.URL = "wss://n1.example.com, wss://n2.example.com:8443" },
+		"a client certificate":    func(c *queue.Config) { c.CertFile, c.KeyFile = "c.pem", "c.key" },
+		"a proxy":                 func(c *queue.Config) { c.Proxy = "http://proxy.example.com:3128" },
+		"a proxy with a password": func(c *queue.Config) { c.Proxy, c.ProxyPasswordFile = "http://ada@proxy.example.com", "p" },
+	} {
+		cfg := good
+		if change(&cfg); cfg.Validate() != nil {
+			t.Errorf("%s: %v", name, cfg.Validate())
+		}
+	}
+	proxy := func(proxy, file string) func(*queue.Config) {
+		return func(c *queue.Config) { c.Proxy, c.ProxyPasswordFile = proxy, file }
+	}
 	tests := []struct {
 		name   string
 		change func(*queue.Config)
 		want   []string // each is in the error
 	}{
+		{"both ways of speaking", func(c *queue.Config) { c.URL += ",wss://n2.example.com" }, []string{"broker.url", "all addresses"}},
+		{"a certificate without a key", func(c *queue.Config) { c.CertFile = "c.pem" }, []string{"broker.key_file", "one is missing"}},
+		{"a key without a certificate", func(c *queue.Config) { c.KeyFile = "c.key" }, []string{"broker.cert_file", "one is missing"}},
+		{"no proxy's address", proxy("proxy.example.com:3128", ""), []string{"broker.proxy", "http://host:port"}},
+		{"a proxy without a host", proxy("http://:3128", ""), []string{"broker.proxy", "http://host:port"}},
+		{"a proxy over TLS", proxy("https://proxy.example.com", ""), []string{"broker.proxy", "http://host:port"}},
+		{"a proxy that is broken", proxy("http://ada:secret@proxy\x00", ""), []string{"broker.proxy", "http://host:port"}},
+		{"a proxy's password", proxy("http://ada:secret@proxy.example.com", ""), []string{"broker.proxy", "must not hold a password", "proxy_password_file"}},
+		{"a proxy's user alone", proxy("http://ada@proxy.example.com", ""), []string{"broker.proxy", "need each other"}},
+		{"a proxy's password alone", proxy("http://proxy.example.com", "p"), []string{"broker.proxy", "need each other"}},
+		{"a user with a colon", proxy("http://ad%3Aa@proxy.example.com", "p"), []string{"broker.proxy", "colon"}},
+		{"a password without a proxy", proxy("", "p"), []string{"broker.proxy_password_file", "needs broker.proxy"}},
 		{"no URL", func(c *queue.Config) { c.URL = "" }, []string{"broker.url", "tls://host:port"}},
 		{"no scheme", func(c *queue.Config) { c.URL = "nats.example.com:443" }, []string{"broker.url", "tls://host:port"}},
 		{"one of three is not TLS", func(c *queue.Config) { c.URL += ",nats://n2.example.com,tls://n3.example.com" }, []string{"broker.url", `"nats"`}},
@@ -123,6 +149,24 @@ func TestCheckFiles(t *testing.T) {
 	}
 	nkey := func(path string) func(*queue.Config) { return func(c *queue.Config) { c.NKeyFile = path } }
 	authority := func(path string) func(*queue.Config) { return func(c *queue.Config) { c.CAFile = path } }
+	cert, err := ca.Server("own", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := ca.Server("other", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := os.ReadFile(cert.KeyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair := func(cert, key string) func(*queue.Config) {
+		return func(c *queue.Config) { c.CertFile, c.KeyFile = cert, key }
+	}
+	password := func(path string) func(*queue.Config) {
+		return func(c *queue.Config) { c.Proxy, c.ProxyPasswordFile = "http://ada@127.0.0.1:1", path }
+	}
 	block := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("no certificate")})
 	tests := []struct {
 		name   string
@@ -138,6 +182,14 @@ func TestCheckFiles(t *testing.T) {
 		{"the public half", nkey(write("public.nk", []byte(public), 0o600)), []string{"broker.nkey_file", "public.nk", "SU"}},
 		{"a broken seed", nkey(write("broken.nk", bytes.ToLower(seed), 0o600)), []string{"broker.nkey_file", "broken.nk", "SU"}},
 		{"an account's seed", nkey(write("account.nk", accountSeed, 0o600)), []string{"broker.nkey_file", "account.nk", "SU"}},
+		{"the certificate is missing", pair(filepath.Join(dir, "none.pem"), cert.KeyFile), []string{"broker.cert_file", "none.pem", "no such file"}},
+		{"the certificate's key is missing", pair(cert.CertFile, filepath.Join(dir, "none.key")), []string{"broker.key_file", "none.key", "no such file"}},
+		{"others can read the certificate's key", pair(cert.CertFile, write("open.key", key, 0o644)), []string{"broker.key_file", "open.key", "0600"}},
+		{"the key of another certificate", pair(cert.CertFile, other.KeyFile), []string{"broker.cert_file", "other.key", "does not match"}},
+		{"others can read the proxy's password", password(write("open.pw", []byte("seed"), 0o644)), []string{"broker.proxy_password_file", "open.pw", "0600"}},
+		{"no proxy's password", password(write("empty.pw", []byte("\n"), 0o600)), []string{"broker.proxy_password_file", "empty.pw", "one line"}},
+		{"a proxy's password of two lines", password(write("two.pw", []byte("a\r\nb"), 0o600)), []string{"broker.proxy_password_file", "two.pw", "one line"}},
+		{"a proxy's password without end", password(write("long.pw", bytes.Repeat([]byte("x"), 1<<15), 0o600)), []string{"broker.proxy_password_file", "long.pw", "more than 16384 bytes"}},
 		{"the authority is missing", authority(filepath.Join(dir, "none.pem")), []string{"broker.ca_file", "none.pem", "no such file"}},
 		{"the authority is no certificate", authority(write("key.pem", block, 0o600)), []string{"broker.ca_file", "key.pem", "certificate"}},
 		{"the authority is no PEM", authority(write("text.pem", []byte("text"), 0o600)), []string{"broker.ca_file", "text.pem", "PEM"}},
@@ -158,9 +210,9 @@ func TestCheckFiles(t *testing.T) {
 	if err := good.Check(); err != nil {
 		t.Errorf("good files: %v", err)
 	}
-	other := good
-	other.SigningKey = bytes.Repeat([]byte{1}, 32)
-	if err := other.Check(); err != nil {
+	unlike := good
+	unlike.SigningKey = bytes.Repeat([]byte{1}, 32)
+	if err := unlike.Check(); err != nil {
 		t.Errorf("good files, another signing key: %v", err)
 	}
 	same := good
