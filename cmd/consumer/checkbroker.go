@@ -57,6 +57,8 @@ func disconnected(err error) error {
 		return errors.New("its certificate is for another name than that in broker.url")
 	case errors.As(err, &invalid):
 		return fmt.Errorf("its certificate cannot be used: %s", invalid.Error())
+	case queue.NoWebSocket(err):
+		return errors.New("what answers there is no WebSocket: broker.url must be tls://, or have another port")
 	case certificate:
 		return fmt.Errorf("the broker does not accept broker.cert_file, or wants one: %s", refused)
 	case errors.As(err, &silent) && silent.Timeout():

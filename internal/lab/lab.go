@@ -59,6 +59,7 @@ type Lab struct {
 	mu        sync.Mutex // guards what follows, and the order of lines on Out
 	processes []*process
 	closing   bool
+	move      func(*exec.Cmd) *exec.Cmd // to where consumers run; nil is here
 }
 
 // Start starts everything, and returns when a reset can be accepted, unless
@@ -198,11 +199,22 @@ func (l *Lab) AdminKeyFile() string { return l.admin }
 
 func (l *Lab) startConsumers(context.Context) error {
 	for i := range l.opts.Consumers {
-		if _, err := l.run(consumerName(i), l.program("consumer", "run", "-config", l.path(consumerName(i), "consumer.yaml"))); err != nil {
+		command := l.program("consumer", "run", "-config", l.path(consumerName(i), "consumer.yaml"))
+		if _, err := l.run(consumerName(i), func() *exec.Cmd { return l.moved(command()) }); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// moved is a consumer's command as it runs where consumers run.
+func (l *Lab) moved(cmd *exec.Cmd) *exec.Cmd {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.move == nil {
+		return cmd
+	}
+	return l.move(cmd)
 }
 
 func (l *Lab) startPublisher(context.Context) error {

@@ -167,6 +167,13 @@ func CertificateRefused(err error) (why string, ok bool) {
 	return op.Err.Error(), strings.Contains(op.Err.Error(), "certificate")
 }
 
+// NoWebSocket reports whether err, of [Conn.AwaitConnected], says that something
+// answers at a wss:// address that is no WebSocket.
+func NoWebSocket(err error) bool {
+	// Neither net/http nor nats.go has an error for it.
+	return err != nil && (strings.Contains(err.Error(), "malformed HTTP response") || strings.Contains(err.Error(), "invalid websocket connection"))
+}
+
 // closeTimeout is how long the broker may take to hear that we leave.
 const closeTimeout = time.Second
 

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -27,14 +26,12 @@ type Proxy struct {
 	opts    Options
 	server  *http.Server
 	tunnels atomic.Int64
-
-	mu    sync.Mutex
-	conns map[net.Conn]bool // of tunnels, both ends
+	ends    ends
 }
 
 // Start starts a proxy on l, which it closes at its end.
 func Start(l net.Listener, opts Options) *Proxy {
-	p := &Proxy{opts: opts, conns: make(map[net.Conn]bool)}
+	p := &Proxy{opts: opts}
 	p.server = &http.Server{Handler: p, ReadHeaderTimeout: 10 * time.Second}
 	go p.server.Serve(l)
 	return p
@@ -46,12 +43,7 @@ func (p *Proxy) Tunnels() int { return int(p.tunnels.Load()) }
 // Close ends the proxy and cuts its tunnels.
 func (p *Proxy) Close() {
 	p.server.Close()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for conn := range p.conns {
-		conn.Close()
-	}
-	p.conns = nil
+	p.ends.close()
 }
 
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -75,13 +67,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		far.Close()
 		return
 	}
-	if !p.keep(near, far) {
-		return
-	}
 	p.tunnels.Add(1)
 	io.WriteString(near, "HTTP/1.1 200 Connection established\r\n\r\n")
-	go p.copy(near, far)
-	go p.copy(far, near)
+	p.ends.join(near, far)
 }
 
 // knows reports whether a header has the user and the password.
@@ -92,29 +80,4 @@ func (p *Proxy) knows(header string) bool {
 	user, password, ok := (&http.Request{Header: http.Header{"Authorization": {header}}}).BasicAuth()
 	return ok && user == p.opts.User &&
 		subtle.ConstantTimeCompare([]byte(password), []byte(p.opts.Password)) == 1
-}
-
-// keep notes the ends of a tunnel, or closes them if the proxy is closed.
-func (p *Proxy) keep(ends ...net.Conn) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, conn := range ends {
-		if p.conns == nil {
-			conn.Close()
-			continue
-		}
-		p.conns[conn] = true
-	}
-	return p.conns != nil
-}
-
-// copy copies one direction, and then ends the tunnel.
-func (p *Proxy) copy(to, from net.Conn) {
-	io.Copy(to, from)
-	to.Close()
-	from.Close()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.conns, to)
-	delete(p.conns, from)
 }
