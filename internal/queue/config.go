@@ -111,7 +111,8 @@ func (c Config) proxyFor(server string) (*url.URL, error) {
 	if err == nil && u == nil {
 		return nil, nil
 	}
-	if err != nil || u.Scheme != "http" || u.Hostname() == "" {
+	// A path is what net/http makes of an address that it cannot read.
+	if err != nil || u.Scheme != "http" || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" {
 		return nil, fmt.Errorf("%s: must have the form http://host:port", key)
 	}
 	_, password := u.User.Password()

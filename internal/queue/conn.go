@@ -171,7 +171,7 @@ func CertificateRefused(err error) (why string, ok bool) {
 // answers at a wss:// address that is no WebSocket.
 func NoWebSocket(err error) bool {
 	// Neither net/http nor nats.go has an error for it.
-	return err != nil && (strings.Contains(err.Error(), "malformed HTTP response") || strings.Contains(err.Error(), "invalid websocket connection"))
+	return err != nil && (strings.Contains(err.Error(), "malformed HTTP") || strings.Contains(err.Error(), "invalid websocket connection"))
 }
 
 // closeTimeout is how long the broker may take to hear that we leave.

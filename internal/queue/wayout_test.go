@@ -2,15 +2,19 @@ package queue_test
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	"github.com/rs/zerolog"
 
 	"writeback/internal/queue"
@@ -376,6 +380,43 @@ func TestRotation(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestBrokerRenewsCertificate: a new certificate needs no restart of the broker.
+func TestBrokerRenewsCertificate(t *testing.T) {
+	t.Parallel()
+	s := bare(t)
+	before := pool(t, s)
+	ca, err := pki.New(filepath.Dir(s.CAFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ca.Server("nats", []string{"127.0.0.1"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(s.PID(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	for _, port := range []int{s.Port, s.WSPort} {
+		addr := fmt.Sprintf("127.0.0.1:%d", port)
+		ctx := within(t, 20*time.Second)
+		shows := func(roots *x509.CertPool) error {
+			conn, err := (&tls.Dialer{Config: &tls.Config{RootCAs: roots}}).DialContext(ctx, "tcp", addr)
+			if err == nil {
+				conn.Close()
+			}
+			return err
+		}
+		err := backoff.Retry(func() error { return shows(ca.Pool()) }, backoff.WithContext(backoff.NewConstantBackOff(20*time.Millisecond), ctx))
+		if err != nil {
+			t.Errorf("port %d: the new certificate: %v", port, err)
+		}
+		if shows(before) == nil {
+			t.Errorf("port %d shows the old certificate", port)
+		}
+	}
+	connect(t, s.Config(queue.Consumer), queue.Consumer)
+	connect(t, overWS(s, queue.Consumer), queue.Consumer)
 }
 
 func listen(t *testing.T) net.Listener {
