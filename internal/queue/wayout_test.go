@@ -317,7 +317,7 @@ func TestClientCertificate(t *testing.T) {
 			want string
 		}{{nil, "certificate required"}, {stranger, "unknown certificate authority"}} {
 			conn := dial(t, with(tt.cert), queue.Consumer, zerolog.Nop())
-			err := conn.AwaitConnected(within(t, 2*time.Second))
+			err := conn.AwaitConnected(within(t, time.Second))
 			wantError(t, err, tt.want)
 			if why, ok := queue.CertificateRefused(err); !ok || !strings.Contains(why, tt.want) {
 				t.Errorf("%s: CertificateRefused(%v) = %q, %t", url, err, why, ok)
