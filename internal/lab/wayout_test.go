@@ -73,7 +73,8 @@ func TestWayOut(t *testing.T) {
 	} {
 		t.Run(way.name, func(t *testing.T) {
 			set := node{"url": way.scheme + "://" + netns.Broker + ":443", "ca_file": l.Broker.CAFile, "nkey_file": l.Broker.NKeyFile(queue.Consumer)}
-			address, port, count := netns.Broker, "443", func() int { return 0 }
+			address, port := netns.Broker, "443"
+			var count func() int // of connections
 			if way.user == "" {
 				f := tunnel.Forward(listen(outside, netns.Broker+":443"), plain[way.scheme])
 				defer f.Close()
