@@ -10,6 +10,9 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
 
 	"writeback/internal/queue"
 	"writeback/internal/testkit/pki"
@@ -176,9 +179,32 @@ func (c *Cluster) Kill(n int) {
 // Stop ends a node in an orderly way, and returns when it has ended.
 func (c *Cluster) Stop(n int) { c.servers[n].Stop() }
 
-// Signal sends sig to a node: SIGSTOP and SIGCONT make it hang, and go on.
+// Signal sends sig to a node: SIGSTOP and SIGCONT make it hang, and go on. It
+// returns when the node hangs, which is a moment after the signal.
 func (c *Cluster) Signal(n int, sig syscall.Signal) error {
-	return syscall.Kill(c.servers[n].PID(), sig)
+	pid := c.servers[n].PID()
+	if err := syscall.Kill(pid, sig); err != nil || sig != syscall.SIGSTOP {
+		return err
+	}
+	return backoff.Retry(func() error { return hangs(pid) }, backoff.WithMaxRetries(backoff.NewConstantBackOff(time.Millisecond), 5000))
+}
+
+// hangs returns an error unless every thread of a process is stopped.
+func hangs(pid int) error {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil || len(threads) == 0 {
+		return fmt.Errorf("process %d has no threads: %w", pid, errors.Join(err, os.ErrProcessDone))
+	}
+	for _, path := range threads {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if _, state, _ := strings.Cut(string(text), ") "); !strings.HasPrefix(state, "T") {
+			return fmt.Errorf("%s: is in state %.1s", path, state)
+		}
+	}
+	return nil
 }
 
 // LameDuck tells a node to send its clients away and then to end, and returns
