@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"writeback/internal/config"
 	"writeback/internal/obs"
+	"writeback/internal/portal"
 	"writeback/internal/queue"
 	"writeback/internal/reset"
 	"writeback/internal/seal"
@@ -22,6 +24,7 @@ import (
 type settings struct {
 	Listen           string           `yaml:"listen"`            // address of the API; without tls a loopback address
 	TLS              *tlsFiles        `yaml:"tls"`               // certificate of the API
+	TrustedProxies   []string         `yaml:"trusted_proxies"`   // CIDRs of proxies that the API believes about their callers' addresses (X-Forwarded-For); default none
 	OperationsListen string           `yaml:"operations_listen"` // address of health and metrics; no caller of the API should reach it
 	LogLevel         string           `yaml:"log_level"`         // error, warn, info or debug; default info
 	Broker           queue.Config     `yaml:"broker"`            //
@@ -48,6 +51,7 @@ type loaded struct {
 	settings
 	level      zerolog.Level
 	cert       *tls.Certificate // of the API; nil without tls
+	proxies    []netip.Prefix
 	signer     *seal.Signer
 	slots      seal.SlotKey
 	months     seal.MonthKeys
@@ -158,6 +162,13 @@ func (l *loaded) listeners() error {
 		if l.cert, err = l.TLS.load(); err != nil {
 			return fmt.Errorf("tls: %w", err)
 		}
+	}
+	for i, text := range l.TrustedProxies {
+		p, err := portal.ParsePrefix(text)
+		if err != nil {
+			return fmt.Errorf("trusted_proxies[%d]: %q %w", i, text, err)
+		}
+		l.proxies = append(l.proxies, p)
 	}
 	if _, _, err := net.SplitHostPort(l.OperationsListen); err != nil {
 		return fmt.Errorf("operations_listen: %q must have the form host:port", l.OperationsListen)

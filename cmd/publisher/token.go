@@ -26,6 +26,8 @@ func token(_ context.Context, args []string, std cli.Streams) error {
 	operations := flags.String("operations", "reset", "what the caller may ask for, `list` with commas")
 	actors := flags.String("actors", "admin", "for whom the caller may speak: admin, self, or both; self is for callers that have verified the user")
 	names := flags.String("names", "immutable_id,object_guid", "how the caller may name accounts, `list` with commas")
+	rate := flags.Int("rate", portal.DefaultRate, "`number` of requests that the caller may make in a minute, at most 60000; a question about an earlier one counts too")
+	cidrs := flags.String("cidrs", "", "addresses from which alone the caller may come, `list` with commas, as 192.0.2.0/24,2001:db8::7/128; everywhere if left out")
 	days := flags.Int("days", 90, "`number` of days until the token ends, at most 366")
 	if err := cli.Parse(flags, args); err != nil {
 		return err
@@ -46,6 +48,15 @@ func token(_ context.Context, args []string, std cli.Streams) error {
 	}
 	if grant.Names, err = parseList("names", *names, reset.ParseNameKind); err != nil {
 		return err
+	}
+	if *rate == 0 {
+		return cli.Usagef("-rate: must be at least 1")
+	}
+	grant.Rate = *rate
+	if *cidrs != "" {
+		if grant.Addresses, err = parseList("cidrs", *cidrs, portal.ParsePrefix); err != nil {
+			return err
+		}
 	}
 	text, entry, err := portal.NewToken(grant, time.Now())
 	if err != nil {
@@ -85,10 +96,14 @@ func listTokens(path string, std cli.Streams) error {
 		return err
 	}
 	w := tabwriter.NewWriter(std.Out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "ID\tTENANT\tSOURCE\tOPERATIONS\tACTORS\tNAMES\tENDS")
+	fmt.Fprintln(w, "ID\tTENANT\tSOURCE\tOPERATIONS\tACTORS\tNAMES\tENDS\tRATE\tFROM")
 	for _, e := range entries {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.ID, e.Tenant, e.Source,
-			join(e.Operations), join(e.ActorKinds), join(e.Names), e.NotAfter.Format(time.DateOnly))
+		from := join(e.Addresses)
+		if from == "" {
+			from = "everywhere"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d/min\t%s\n", e.ID, e.Tenant, e.Source,
+			join(e.Operations), join(e.ActorKinds), join(e.Names), e.NotAfter.Format(time.DateOnly), e.Rate, from)
 	}
 	return w.Flush()
 }

@@ -68,7 +68,7 @@ func (l *Lab) configure(ctx context.Context) error {
 		return err
 	}
 	l.Token, err = l.call(ctx, "publisher", "token", "-file", l.tokensFile(), "-tenant", Tenant, "-source", "demo",
-		"-operations", "reset,change,unlock,probe", "-actors", "admin,self", "-names", "immutable_id,object_guid,upn,sam_account_name,sid", "-days", "30")
+		"-operations", "reset,change,unlock,probe", "-actors", "admin,self", "-names", "immutable_id,object_guid,upn,sam_account_name,sid", "-days", "30", "-rate", "60000")
 	return err
 }
 

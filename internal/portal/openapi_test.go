@@ -185,7 +185,7 @@ func TestOpenAPI(t *testing.T) {
 	for _, code := range reset.RefusalCodes() {
 		post(reset.Status{}, &reset.Refusal{Code: code, Field: "f", Detail: "d"})
 	}
-	for _, code := range []reset.RefusalCode{reset.Unauthenticated, reset.UnknownRequest, reset.TooMany, reset.BrokerUnavailable} {
+	for _, code := range []reset.RefusalCode{reset.Unauthenticated, reset.Forbidden, reset.UnknownRequest, reset.TooMany, reset.BrokerUnavailable} {
 		get(reset.Status{}, &reset.Refusal{Code: code})
 	}
 

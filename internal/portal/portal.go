@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"path"
 	"runtime/debug"
 	"strconv"
@@ -44,12 +45,16 @@ type Publisher interface {
 	Status(ctx context.Context, tenant string, ref reset.Ref) (reset.Status, error)
 }
 
-// A Config is what a portal needs; all of it must be given.
+// A Config is what a portal needs; all of it but Proxies must be given.
 type Config struct {
 	Publisher Publisher
 	Tokens    *Tokens
 	Log       zerolog.Logger        // one event a request, at info
 	Metrics   prometheus.Registerer // for writeback_portal_…
+
+	// Proxies are believed about the address of who called them. Everybody
+	// else's is the one that the connection comes from.
+	Proxies []netip.Prefix
 }
 
 // MaxDuration is how long a request may take once its body was read: the
@@ -123,7 +128,7 @@ func refuse(status int, allow string) handler {
 // serve makes an HTTP handler of h. route is a label: from a closed set.
 func (a *api) serve(route string, h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ev := &event{route: route, start: time.Now()}
+		ev := &event{route: route, start: time.Now(), address: callerAddress(r, a.Proxies)}
 		defer a.finish(ev)
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
@@ -159,8 +164,9 @@ type event struct {
 	route   string
 	status  int
 	start   time.Time
-	request string // as in [reset.Ref]
-	token   string // its id
+	address netip.Addr // of the caller; never logged
+	request string     // as in [reset.Ref]
+	token   string     // its id
 	tenant  string
 	source  string
 	code    string

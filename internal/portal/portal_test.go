@@ -73,6 +73,7 @@ type bench struct {
 	publisher *fake
 	log       *bytes.Buffer
 	metrics   *prometheus.Registry
+	config    Config // of the next portal, beside what is above
 	handler   http.Handler
 	file      string // of tokens
 	token     string // may do everything
@@ -99,7 +100,8 @@ func (b *bench) reload(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.metrics = prometheus.NewRegistry()
-	b.handler, err = New(Config{Publisher: b.publisher, Tokens: tokens, Log: log, Metrics: b.metrics})
+	b.config.Publisher, b.config.Tokens, b.config.Log, b.config.Metrics = b.publisher, tokens, log, b.metrics
+	b.handler, err = New(b.config)
 	if err != nil {
 		t.Fatal(err)
 	}

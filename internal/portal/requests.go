@@ -3,7 +3,6 @@ package portal
 import (
 	"context"
 	"net/http"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -69,7 +68,7 @@ func (a *api) read(r *http.Request, ev *event, op reset.Operation) (s reset.Subm
 	if s, found, err = parse(op, body); err != nil {
 		return s, found, err
 	}
-	s.Tenant, s.Source, s.Address, s.IdempotencyKey = token.Tenant, token.Source, address(r), key
+	s.Tenant, s.Source, s.Address, s.IdempotencyKey = token.Tenant, token.Source, text(ev.address), key
 	return s, found, token.allow(s)
 }
 
@@ -94,10 +93,14 @@ func (a *api) getRequest(r *http.Request, ev *event) (*answer, error) {
 	return &answer{status: http.StatusOK, body: newObject(st)}, nil
 }
 
-// authenticate finds the caller's token and notes whose it is.
+// authenticate finds the caller's token, which must be valid where the caller
+// is, and notes whose it is.
 func (a *api) authenticate(r *http.Request, ev *event) (Entry, error) {
 	token, err := a.Tokens.authenticate(r)
 	ev.token, ev.tenant, ev.source = token.ID, token.Tenant, token.Source
+	if err == nil && len(token.Addresses) > 0 && !within(token.Addresses, ev.address) {
+		err = &reset.Refusal{Code: reset.Forbidden, Field: "address", Detail: "is not one from which this token may be used"}
+	}
 	return token, err
 }
 
@@ -119,15 +122,6 @@ func (e Entry) allow(s reset.Submission) error {
 		return &reset.Refusal{Code: reset.Forbidden, Field: "account." + s.Account.Kind.String(), Detail: "is not allowed by this token"}
 	}
 	return nil
-}
-
-// address returns the caller's address without its port, empty if it has none.
-func address(r *http.Request) string {
-	from, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return ""
-	}
-	return from.Addr().Unmap().String()
 }
 
 func idempotencyKey(h http.Header) (string, error) {

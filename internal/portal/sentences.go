@@ -139,7 +139,7 @@ func refusalOf(c reset.RefusalCode) sentence {
 			"The token is missing, unknown or past its end: publisher token lists them."}
 	case reset.Forbidden:
 		return sentence{403, "The access token does not allow this.",
-			"field names what the token was not made for: the operation, the kind of actor or the kind of account name."}
+			"field names what the token was not made for: the operation, the kind of actor, the kind of account name, or the address that it was used from."}
 	case reset.UnknownRequest:
 		return sentence{404, "There is no request with this id.",
 			"The id is mistyped, its time is over, or it belongs to another tenant."}

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,8 +26,18 @@ import (
 // MaxTokenAge is how far ahead a token's end may be when it is made.
 const MaxTokenAge = 366 * 24 * time.Hour
 
-// maxSource is the longest name of a source, in bytes.
-const maxSource = 64
+// How many requests a minute a token may make, questions about earlier ones
+// included. A page that waits for its outcome makes one for each reset, so that
+// the default is for two resets a second.
+const (
+	DefaultRate = 120
+	MaxRate     = 60_000
+)
+
+const (
+	maxSource   = 64 // longest name of a source, in bytes
+	maxPrefixes = 16 // of a token's addresses
+)
 
 // A Grant is what a token allows its holder.
 type Grant struct {
@@ -35,6 +46,8 @@ type Grant struct {
 	Operations []reset.Operation
 	ActorKinds []reset.ActorKind // empty is [reset.Admin] alone
 	Names      []reset.NameKind  // how accounts may be named
+	Rate       int               // requests a minute, 1 to [MaxRate]; 0 is [DefaultRate]
+	Addresses  []netip.Prefix    // from where it may be used, at most 16; empty is everywhere
 	NotAfter   time.Time         // the token is dead from then on
 }
 
@@ -59,6 +72,9 @@ func NewToken(g Grant, now time.Time) (secret.Value, Entry, error) {
 	if len(g.ActorKinds) == 0 {
 		g.ActorKinds = []reset.ActorKind{reset.Admin}
 	}
+	if g.Rate == 0 {
+		g.Rate = DefaultRate
+	}
 	g.NotAfter = g.NotAfter.UTC().Truncate(time.Second)
 	e := Entry{ID: hex.EncodeToString(id[:]), Hash: sha256.Sum256(text), Made: now.UTC().Truncate(time.Second), Grant: g}
 	if err := e.check(); err != nil {
@@ -79,6 +95,12 @@ func (e Entry) check() error {
 	if len(e.Operations) == 0 || len(e.ActorKinds) == 0 || len(e.Names) == 0 {
 		return errors.New("operations, actor_kinds and names: must not be empty")
 	}
+	if e.Rate < 1 || e.Rate > MaxRate {
+		return fmt.Errorf("rate: must be 1 to %d requests a minute, not %d", MaxRate, e.Rate)
+	}
+	if len(e.Addresses) > maxPrefixes {
+		return fmt.Errorf("cidrs: must be at most %d, not %d", maxPrefixes, len(e.Addresses))
+	}
 	if !e.NotAfter.After(e.Made) || e.NotAfter.After(e.Made.Add(MaxTokenAge)) {
 		return fmt.Errorf("not_after: must be at most %d days after made (%s): %s", MaxTokenAge/(24*time.Hour),
 			e.Made.Format(time.RFC3339), e.NotAfter.Format(time.RFC3339))
@@ -95,6 +117,8 @@ type line struct {
 	Operations []string `json:"operations"`
 	ActorKinds []string `json:"actor_kinds"`
 	Names      []string `json:"names"`
+	Rate       int      `json:"rate"`            // lines that were made without one have DefaultRate
+	CIDRs      []string `json:"cidrs,omitempty"` // none: everywhere
 	NotAfter   string   `json:"not_after"`
 	Made       string   `json:"made"`
 }
@@ -103,13 +127,14 @@ func (e Entry) line() ([]byte, error) {
 	b, err := json.Marshal(line{
 		ID: e.ID, SHA256: hex.EncodeToString(e.Hash[:]), Tenant: e.Tenant, Source: e.Source,
 		Operations: names(e.Operations), ActorKinds: names(e.ActorKinds), Names: names(e.Names),
+		Rate: e.Rate, CIDRs: names(e.Addresses),
 		NotAfter: e.NotAfter.Format(time.RFC3339), Made: e.Made.Format(time.RFC3339),
 	})
 	return append(b, '\n'), err
 }
 
 func parseLine(b []byte) (Entry, error) {
-	var l line
+	l := line{Rate: DefaultRate}
 	text := func(dst *string) strictjson.Shape { return strictjson.Text(func(s string) { *dst = s }) }
 	list := func(dst *[]string) strictjson.Shape {
 		return strictjson.List(16, strictjson.Text(func(s string) { *dst = append(*dst, s) }))
@@ -117,12 +142,13 @@ func parseLine(b []byte) (Entry, error) {
 	err := strictjson.Decode(b, strictjson.Object(strictjson.Fields{
 		"id": text(&l.ID), "sha256": text(&l.SHA256), "tenant": text(&l.Tenant), "source": text(&l.Source),
 		"operations": list(&l.Operations), "actor_kinds": list(&l.ActorKinds), "names": list(&l.Names),
+		"rate": strictjson.Whole(MaxRate, func(n int) { l.Rate = n }), "cidrs": list(&l.CIDRs),
 		"not_after": text(&l.NotAfter), "made": text(&l.Made),
 	}))
 	if err != nil {
 		return Entry{}, err
 	}
-	e := Entry{ID: l.ID, Grant: Grant{Tenant: l.Tenant, Source: l.Source}}
+	e := Entry{ID: l.ID, Grant: Grant{Tenant: l.Tenant, Source: l.Source, Rate: l.Rate}}
 	if id, err := hex.DecodeString(l.ID); err != nil || len(id) != 4 {
 		return Entry{}, errors.New("id: must be 8 hexadecimal digits")
 	}
@@ -140,6 +166,9 @@ func parseLine(b []byte) (Entry, error) {
 	if e.Names, err = parseAll(l.Names, reset.ParseNameKind); err != nil {
 		return Entry{}, fmt.Errorf("names: %w", err)
 	}
+	if e.Addresses, err = parseAll(l.CIDRs, ParsePrefix); err != nil {
+		return Entry{}, fmt.Errorf("cidrs: %w", err)
+	}
 	// The errors of time.Parse repeat what they were given.
 	if e.NotAfter, err = time.Parse(time.RFC3339, l.NotAfter); err != nil {
 		return Entry{}, errors.New("not_after: must be a time of RFC 3339")
@@ -151,7 +180,8 @@ func parseLine(b []byte) (Entry, error) {
 }
 
 // ReadTokens returns the entries of the file at path: one JSON object a line,
-// all fields of [Entry], no others; no id and no hash twice. Its errors name
+// the fields of [Entry], no others; no id and no hash twice. Lines that were made
+// before tokens had a rate and addresses are read as if they had the default. Its errors name
 // line and field and repeat nothing of the file.
 func ReadTokens(path string) ([]Entry, error) {
 	data, err := os.ReadFile(path)

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"fmt"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -36,6 +38,9 @@ func TestNewToken(t *testing.T) {
 		}
 		return nil
 	})
+	if e.Rate != DefaultRate {
+		t.Errorf("got a rate of %d, want the default", e.Rate)
+	}
 	if len(e.ActorKinds) != 1 || e.ActorKinds[0] != reset.Admin {
 		t.Errorf("got actor kinds %v, want admin alone", e.ActorKinds)
 	}
@@ -51,6 +56,9 @@ func TestNewToken(t *testing.T) {
 		{"no names", func(g *Grant) { g.Names = nil }},
 		{"no end", func(g *Grant) { g.NotAfter = time.Time{} }},
 		{"ended", func(g *Grant) { g.NotAfter = now }},
+		{"more than the greatest rate", func(g *Grant) { g.Rate = MaxRate + 1 }},
+		{"a rate below zero", func(g *Grant) { g.Rate = -1 }},
+		{"too many addresses", func(g *Grant) { g.Addresses = slices.Repeat(prefixes(t, "192.0.2.0/24"), maxPrefixes+1) }},
 		{"ends too late", func(g *Grant) { g.NotAfter = now.Add(MaxTokenAge + time.Second) }},
 	}
 	for _, tt := range tests {
@@ -66,10 +74,11 @@ func TestNewToken(t *testing.T) {
 
 func TestTokensFile(t *testing.T) {
 	b := setup(t)
-	b.add(t, Grant{Tenant: "other", Names: []reset.NameKind{reset.SID}})
+	b.add(t, Grant{Tenant: "other", Names: []reset.NameKind{reset.SID}, Rate: 7, Addresses: prefixes(t, "192.0.2.0/24", "::1/128")})
 	entries, err := ReadTokens(b.file)
 	if err != nil || len(entries) != 2 || entries[1].Tenant != "other" || entries[1].Source != "help desk" ||
-		len(entries[1].Operations) != 4 || len(entries[1].Names) != 1 || entries[1].Names[0] != reset.SID {
+		len(entries[1].Operations) != 4 || len(entries[1].Names) != 1 || entries[1].Names[0] != reset.SID ||
+		entries[1].Rate != 7 || fmt.Sprint(entries[1].Addresses) != "[192.0.2.0/24 ::1/128]" {
 		t.Fatalf("got %+v, %v", entries, err)
 	}
 	if info, err := os.Stat(b.file); err != nil || info.Mode() != 0o600 {
@@ -122,6 +131,9 @@ func TestTokensFileRefused(t *testing.T) {
 		{"an unknown operation", edit(`"unlock"`, `"hunter2"`), "line 1: operations: unknown operation"},
 		{"an unknown actor", edit(`"self"`, `"hunter2"`), "line 1: actor_kinds: unknown kind of actor"},
 		{"an unknown name", edit(`"sid"`, `"hunter2"`), "line 1: names: unknown kind of account name"},
+		{"no rate", edit(`"rate":\d+`, `"rate":0`), "line 1: rate: must be 1 to 60000 requests a minute, not 0"},
+		{"too high a rate", edit(`"rate":\d+`, `"rate":60001`), "line 1: rate must be at most 60000"},
+		{"no address", edit(`"rate":`, `"cidrs":["hunter2"],"rate":`), "line 1: cidrs: must have the form"},
 		{"no operations", edit(`"operations":\[.*?\]`, `"operations":[]`), "line 1: operations, actor_kinds and names"},
 		{"no end", edit(`"not_after":".*?"`, `"not_after":"hunter2"`), "line 1: not_after: must be a time"},
 		{"an end too far", edit(`"not_after":".*?"`, `"not_after":"2099-01-01T00:00:00Z"`), "line 1: not_after: must be at most 366 days"},
@@ -142,6 +154,30 @@ func TestTokensFileRefused(t *testing.T) {
 	}
 	if _, err := OpenTokens(filepath.Join(t.TempDir(), "none"), zerolog.Nop()); err == nil {
 		t.Error("a file that is not there was opened")
+	}
+}
+
+// Lines of files that were made before tokens had a rate and addresses.
+func TestTokensFileOfBefore(t *testing.T) {
+	b := setup(t)
+	line, err := os.ReadFile(b.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := regexp.MustCompile(`"rate":\d+,`).ReplaceAll(line, nil)
+	if bytes.Equal(old, line) {
+		t.Fatalf("%s has no rate", line)
+	}
+	if err := os.WriteFile(b.file, old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.reload(t)
+	if got := b.post(goodBody).StatusCode; got != 200 {
+		t.Errorf("got %d", got)
+	}
+	entries, err := ReadTokens(b.file)
+	if err != nil || len(entries) != 1 || entries[0].Rate != DefaultRate || entries[0].Addresses != nil {
+		t.Errorf("got %+v, %v", entries, err)
 	}
 }
 

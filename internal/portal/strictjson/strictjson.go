@@ -6,14 +6,15 @@
 //
 // Its errors name fields from the shape and positions, never input. A text
 // that is read with [Bytes] is decoded once, into one buffer that never grows
-// and never becomes a string. It does not read numbers, because nothing needs
-// them yet. Nesting is as deep as the shape and no deeper: what the shape does
+// and never becomes a string. Of numbers it reads whole ones from 0 up, because
+// nothing needs others. Nesting is as deep as the shape and no deeper: what the shape does
 // not have is refused without looking into it.
 package strictjson
 
 import (
 	"bytes"
 	"fmt"
+	"strconv"
 )
 
 // An Error says where a document differs from its shape. It holds no input.
@@ -144,6 +145,30 @@ func Bool(set func(bool)) Shape {
 			}
 		}
 		return r.mismatch("true or false")
+	}
+}
+
+// Whole is a whole number from 0 to limit, written in digits alone.
+func Whole(limit int, set func(int)) Shape {
+	return func(r *reader) error {
+		r.peek()
+		end := r.pos
+		for end < len(r.data) && r.data[end] >= '0' && r.data[end] <= '9' {
+			end++
+		}
+		digits := string(r.data[r.pos:end])
+		n, err := strconv.Atoi(digits)
+		switch {
+		case digits == "":
+			return r.mismatch("a whole number")
+		case err != nil || n > limit:
+			return r.fail(fmt.Sprintf("must be at most %d", limit))
+		case digits != strconv.Itoa(n): // with zeros before it
+			return r.malformed()
+		}
+		r.pos = end
+		set(n)
+		return nil
 	}
 }
 

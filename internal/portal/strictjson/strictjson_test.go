@@ -107,6 +107,37 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+func TestWhole(t *testing.T) {
+	tests := []struct {
+		name, data string
+		want       int
+		reason     string
+	}{
+		{"zero", `{"n":0}`, 0, ""},
+		{"with space around it", `{"n" : 12 }`, 12, ""},
+		{"the limit", `{"n":60000}`, 60000, ""},
+		{"more than the limit", `{"n":60001}`, 0, "must be at most 60000"},
+		{"more than fits a number", `{"n":99999999999999999999}`, 0, "must be at most 60000"},
+		{"a zero before it", `{"n":012}`, 0, "is not valid JSON"},
+		{"below zero", `{"n":-1}`, 0, "must be a whole number"},
+		{"a fraction", `{"n":1.5}`, 0, "is not valid JSON"},
+		{"an exponent", `{"n":1e3}`, 0, "is not valid JSON"},
+		{"a text", `{"n":"12"}`, 0, "must be a whole number"},
+		{"null", `{"n":null}`, 0, "must be a whole number"},
+		{"nothing", `{"n":}`, 0, "is not valid JSON"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := 0
+			err := Decode([]byte(tt.data), Object(Fields{"n": Whole(60000, func(n int) { got = n })}))
+			var e *Error
+			if errors.As(err, &e) && e.Reason != tt.reason || err == nil && (tt.reason != "" || got != tt.want) {
+				t.Errorf("got %d, %v; want %d, %q", got, err, tt.want, tt.reason)
+			}
+		})
+	}
+}
+
 // FuzzDecode: what is accepted is valid JSON, and encoding/json reads the same
 // from it; what is a string for encoding/json comes back as it was.
 func FuzzDecode(f *testing.F) {
