@@ -32,6 +32,7 @@ type settings struct {
 	SlotKeyFile      string           `yaml:"slot_key_file"`     // slot.key, the same for all publishers
 	RecordKeyFile    string           `yaml:"record_key_file"`   // record.key, the same for all publishers
 	TokensFile       string           `yaml:"tokens_file"`       // who may call; see `publisher token`
+	Limits           portal.Limits    `yaml:"limits"`            // what is taken from one address and for one account
 	Publishers       []seal.PinConfig `yaml:"publishers"`        // further keys that publishers sign with, while one is replaced
 	Tenants          []tenant         `yaml:"tenants"`           // 1 at least
 }
@@ -62,7 +63,7 @@ type loaded struct {
 // load reads the configuration and every key that it names. Nothing is
 // connected to.
 func load(path string) (*loaded, error) {
-	l := &loaded{}
+	l := &loaded{settings: settings{Limits: portal.DefaultLimits()}}
 	if err := config.Load(path, &l.settings); err != nil {
 		return nil, err
 	}
@@ -77,6 +78,9 @@ func (l *loaded) read() (err error) {
 		return err
 	}
 	if err := l.listeners(); err != nil {
+		return err
+	}
+	if err := l.Limits.Check(); err != nil {
 		return err
 	}
 	if l.TokensFile == "" {

@@ -66,7 +66,9 @@ func serve(ctx context.Context, args []string, std cli.Streams) error {
 		Logger:     log,
 		Metrics:    reg,
 	})
-	api, err := portal.New(portal.Config{Publisher: pub, Tokens: tokens, Log: log, Metrics: reg, Proxies: cfg.proxies})
+	api, err := portal.New(portal.Config{
+		Publisher: pub, Tokens: tokens, Log: log, Metrics: reg, Limits: cfg.Limits, Proxies: cfg.proxies,
+	})
 	if err != nil {
 		return err
 	}

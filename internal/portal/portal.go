@@ -8,8 +8,8 @@
 // request's body into one buffer; no log, metric, error or answer has it.
 //
 // It does not promise that a password is nowhere else in memory: net/http and
-// TLS have buffers of their own. Time-outs of connections, TLS and limits of
-// rate are not here either: the server that the handler runs in sets them, and
+// TLS have buffers of their own. Time-outs of connections and TLS are not here
+// either: the server that the handler runs in sets them, and
 // its WriteTimeout must be longer than [MaxDuration].
 package portal
 
@@ -51,6 +51,7 @@ type Config struct {
 	Tokens    *Tokens
 	Log       zerolog.Logger        // one event a request, at info
 	Metrics   prometheus.Registerer // for writeback_portal_…
+	Limits    Limits                // see [DefaultLimits]
 
 	// Proxies are believed about the address of who called them. Everybody
 	// else's is the one that the connection comes from.
@@ -65,6 +66,8 @@ const requestsPath = "/v1/requests/"
 
 type api struct {
 	Config
+	limits   *limiter
+	limited  *prometheus.CounterVec
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 }
@@ -78,8 +81,16 @@ func New(cfg Config) (http.Handler, error) {
 	if cfg.Publisher == nil || cfg.Tokens == nil || cfg.Metrics == nil {
 		return nil, errors.New("portal: needs a publisher, tokens and metrics")
 	}
+	if err := cfg.Limits.Check(); err != nil {
+		return nil, fmt.Errorf("portal: %w", err)
+	}
 	a := &api{
 		Config: cfg,
+		limits: newLimiter(cfg.Limits),
+		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "writeback_portal_limited_total",
+			Help: "Requests to the API that were refused as too many, by the limit that they met.",
+		}, []string{"limit"}),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "writeback_portal_requests_total",
 			Help: "Requests to the API, by route and HTTP status.",
@@ -90,7 +101,10 @@ func New(cfg Config) (http.Handler, error) {
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 15, 30, 60},
 		}, []string{"route"}),
 	}
-	for _, c := range []prometheus.Collector{a.requests, a.seconds} {
+	for _, limit := range limitNames() {
+		a.limited.WithLabelValues(limit) // shown as 0 from the start
+	}
+	for _, c := range []prometheus.Collector{a.limited, a.requests, a.seconds} {
 		if err := cfg.Metrics.Register(c); err != nil {
 			return nil, fmt.Errorf("portal: registering metrics: %w", err)
 		}
@@ -134,7 +148,12 @@ func (a *api) serve(route string, h handler) http.Handler {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 
-		ans, err := a.call(h, r, ev)
+		ans, err := a.call(func(r *http.Request, ev *event) (*answer, error) {
+			if wait := a.limits.admit(ev.address); wait > 0 {
+				return nil, ev.beyond(limitAddress, 0, wait)
+			}
+			return h(r, ev)
+		}, r, ev)
 		if err != nil {
 			ev.err = err
 			ans = failed(err)
@@ -170,8 +189,15 @@ type event struct {
 	tenant  string
 	source  string
 	code    string
+	limit   string // that was met
 	err     error
 	stack   []byte
+}
+
+// beyond notes the limit that a request met, and returns its refusal.
+func (ev *event) beyond(limit string, rate int, wait time.Duration) error {
+	ev.limit = limit
+	return tooMany(limit, rate, wait)
 }
 
 // finish writes the event and counts the request.
@@ -179,6 +205,9 @@ func (a *api) finish(ev *event) {
 	took := time.Since(ev.start)
 	a.requests.WithLabelValues(ev.route, strconv.Itoa(ev.status)).Inc()
 	a.seconds.WithLabelValues(ev.route).Observe(took.Seconds())
+	if ev.limit != "" {
+		a.limited.WithLabelValues(ev.limit).Inc()
+	}
 
 	var field string
 	var cause error
@@ -189,7 +218,7 @@ func (a *api) finish(ev *event) {
 	}
 	line := a.Log.Info().Str(obs.Route, ev.route).Int(obs.Status, ev.status).Dur(obs.Took, took)
 	for _, f := range []struct{ name, value string }{
-		{obs.Code, ev.code}, {obs.Field, field}, {obs.Request, ev.request}, {obs.Tenant, ev.tenant},
+		{obs.Code, ev.code}, {obs.Field, field}, {obs.Reason, ev.limit}, {obs.Request, ev.request}, {obs.Tenant, ev.tenant},
 		{obs.Source, ev.source}, {obs.Token, ev.token}, {obs.Stack, string(ev.stack)},
 	} {
 		if f.value != "" {

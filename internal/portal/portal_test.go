@@ -84,7 +84,10 @@ func setup(t *testing.T) *bench {
 	b := &bench{
 		publisher: &fake{submit: ends(reset.Outcome{Code: reset.Applied})},
 		log:       new(bytes.Buffer),
-		file:      filepath.Join(t.TempDir(), "tokens"),
+		config: Config{Limits: Limits{ // as good as none
+			PerAddress: 1_000_000, PerAccount: 10_000, WrongPasswords: 100, WrongPasswordWindow: time.Minute,
+		}},
+		file: filepath.Join(t.TempDir(), "tokens"),
 	}
 	b.token = b.add(t, Grant{ActorKinds: []reset.ActorKind{reset.Admin, reset.Self}})
 	b.reload(t)
@@ -118,6 +121,9 @@ func (b *bench) add(t *testing.T, g Grant) string {
 	}
 	if g.Names == nil {
 		g.Names = reset.NameKinds()
+	}
+	if g.Rate == 0 {
+		g.Rate = MaxRate
 	}
 	g.Source, g.NotAfter = "help desk", time.Now().Add(time.Hour)
 	text, entry, err := NewToken(g, time.Now())
@@ -306,7 +312,9 @@ func TestMetrics(t *testing.T) {
 	}
 	want := map[string]float64{
 		"writeback_portal_requests_total /v1/resets 200": 1, "writeback_portal_requests_total /v1/resets 400": 1,
-		"writeback_portal_requests_total none 404":    1,
+		"writeback_portal_requests_total none 404": 1,
+		"writeback_portal_limited_total address":   0, "writeback_portal_limited_total caller": 0,
+		"writeback_portal_limited_total account": 0, "writeback_portal_limited_total wrong_passwords": 0,
 		"writeback_portal_request_seconds /v1/resets": 2, "writeback_portal_request_seconds none": 1,
 	}
 	if len(got) != len(want) {
@@ -324,7 +332,10 @@ func TestNewRefuses(t *testing.T) {
 		t.Error("an empty configuration was taken")
 	}
 	b := setup(t)
-	if _, err := New(Config{Publisher: b.publisher, Tokens: &Tokens{}, Metrics: b.metrics}); err == nil {
+	if _, err := New(Config{Publisher: b.publisher, Tokens: &Tokens{}, Metrics: prometheus.NewRegistry()}); err == nil {
+		t.Error("limits of 0 were taken")
+	}
+	if _, err := New(Config{Publisher: b.publisher, Tokens: &Tokens{}, Metrics: b.metrics, Limits: DefaultLimits()}); err == nil {
 		t.Error("metrics were registered twice")
 	}
 }

@@ -2,6 +2,7 @@ package portal
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"time"
@@ -24,13 +25,24 @@ func (a *api) post(op reset.Operation) handler {
 		if err != nil {
 			return nil, err
 		}
+		release, err := a.admit(s, ev)
+		if err != nil {
+			found.wipe()
+			return nil, err
+		}
 		// From here on the work is done whether the caller stays or leaves.
 		wait, applied := preferWait(r.Header)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), wait+margin)
 		defer cancel()
 		st, err := a.Publisher.Submit(ctx, s, found.password, found.current, wait)
 		if err != nil {
+			if r := (*reset.Refusal)(nil); errors.As(err, &r) {
+				release() // nothing was tried, and nothing will be
+			}
 			return nil, err
+		}
+		if st.State == reset.Final && !guessed(st.Outcome.Code) {
+			release()
 		}
 		ev.request, ev.code = st.Ref.String(), string(st.Outcome.Code)
 		ans, err := submitted(st)
@@ -42,6 +54,22 @@ func (a *api) post(op reset.Operation) handler {
 		}
 		return ans, nil
 	}
+}
+
+// admit refuses what is too much for the account. If it does not, release is
+// called when it is known that no wrong password was tried.
+func (a *api) admit(s reset.Submission, ev *event) (release func(), err error) {
+	if wait := a.limits.submit(s); wait > 0 {
+		return nil, ev.beyond(limitAccount, 0, wait)
+	}
+	if s.Operation != reset.Change {
+		return func() {}, nil
+	}
+	wait, release := a.limits.guess(s)
+	if wait > 0 {
+		return nil, ev.beyond(limitWrong, 0, wait)
+	}
+	return release, nil
 }
 
 // read returns what is asked for, if the caller may ask for it. The secrets are
@@ -94,12 +122,17 @@ func (a *api) getRequest(r *http.Request, ev *event) (*answer, error) {
 }
 
 // authenticate finds the caller's token, which must be valid where the caller
-// is, and notes whose it is.
+// is and not be used up, and notes whose it is.
 func (a *api) authenticate(r *http.Request, ev *event) (Entry, error) {
 	token, err := a.Tokens.authenticate(r)
 	ev.token, ev.tenant, ev.source = token.ID, token.Tenant, token.Source
 	if err == nil && len(token.Addresses) > 0 && !within(token.Addresses, ev.address) {
 		err = &reset.Refusal{Code: reset.Forbidden, Field: "address", Detail: "is not one from which this token may be used"}
+	}
+	if err == nil {
+		if wait := a.Tokens.spend(token); wait > 0 {
+			err = ev.beyond(limitCaller, token.Rate, wait)
+		}
 	}
 	return token, err
 }

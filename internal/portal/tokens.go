@@ -29,8 +29,11 @@ type Tokens struct {
 	path string
 	log  zerolog.Logger
 
-	mu      sync.Mutex
+	start time.Time
+
+	mu      sync.Mutex // guards what follows
 	entries map[[sha256.Size]byte]Entry
+	spent   map[string]*bucket // by the id of each of entries
 	checked time.Time
 	seen    os.FileInfo // of the file that entries, or the last complaint, came from
 	broken  string      // the last complaint, which is logged once
@@ -39,7 +42,8 @@ type Tokens struct {
 // OpenTokens reads the file at path, see [ReadTokens]. Who may read it is for
 // the caller to check; it holds no tokens, but who can write it can add some.
 func OpenTokens(path string, log zerolog.Logger) (*Tokens, error) {
-	t := &Tokens{path: path, log: log, checked: time.Now()}
+	now := time.Now()
+	t := &Tokens{path: path, log: log, start: now, checked: now}
 	if err := t.load(); err != nil {
 		return nil, err
 	}
@@ -62,8 +66,13 @@ func (t *Tokens) load() error {
 		return err
 	}
 	t.entries = make(map[[sha256.Size]byte]Entry, len(list))
+	before := t.spent
+	t.spent = make(map[string]*bucket, len(list))
 	for _, e := range list {
 		t.entries[e.Hash] = e
+		if t.spent[e.ID] = before[e.ID]; t.spent[e.ID] == nil {
+			t.spent[e.ID] = new(bucket)
+		}
 	}
 	t.broken = ""
 	return nil
@@ -84,6 +93,18 @@ func (t *Tokens) find(hash [sha256.Size]byte) (Entry, bool) {
 	}
 	e, ok := t.entries[hash]
 	return e, ok
+}
+
+// spend counts a request against the rate of its token. If it is beyond that,
+// it returns how long it is until one is not, else 0.
+func (t *Tokens) spend(e Entry) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	b := t.spent[e.ID]
+	if b == nil {
+		return 0 // removed since it was found
+	}
+	return b.take(time.Since(t.start), e.Rate, rateSpan)
 }
 
 // authenticate returns the entry of the request's bearer token (RFC 6750). All
