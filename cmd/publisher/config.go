@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -40,6 +41,10 @@ type settings struct {
 type tlsFiles struct {
 	CertFile string `yaml:"cert_file"` // PEM
 	KeyFile  string `yaml:"key_file"`  // PEM
+	// ClientCAFile has the authorities (PEM) of client certificates, with
+	// which callers can authenticate that `publisher token` was told of. None
+	// are asked for if it is left out.
+	ClientCAFile string `yaml:"client_ca_file"`
 }
 
 type tenant struct {
@@ -51,7 +56,7 @@ type tenant struct {
 type loaded struct {
 	settings
 	level      zerolog.Level
-	cert       *tls.Certificate // of the API; nil without tls
+	tls        *tls.Config // of the API; nil without tls
 	proxies    []netip.Prefix
 	signer     *seal.Signer
 	slots      seal.SlotKey
@@ -129,14 +134,35 @@ func (l *loaded) read() (err error) {
 	return nil
 }
 
-func (t *tlsFiles) load() (*tls.Certificate, error) {
-	chain, err := os.ReadFile(t.CertFile)
+func (t *tlsFiles) load() (*tls.Config, error) {
+	cert, err := keyPair(t.CertFile, t.KeyFile)
 	if err != nil {
-		return nil, fmt.Errorf("cert_file: %w", err)
+		return nil, fmt.Errorf("cert_file and key_file: %w", err)
 	}
-	key, err := seal.ReadFile(t.KeyFile)
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}
+	if t.ClientCAFile == "" {
+		return cfg, nil
+	}
+	authorities, err := config.ReadTrusted(t.ClientCAFile)
 	if err != nil {
-		return nil, fmt.Errorf("key_file: %w", err)
+		return nil, fmt.Errorf("client_ca_file: %w", err)
+	}
+	cfg.ClientAuth, cfg.ClientCAs = tls.VerifyClientCertIfGiven, x509.NewCertPool()
+	if !cfg.ClientCAs.AppendCertsFromPEM(authorities) {
+		return nil, fmt.Errorf("client_ca_file: %s: holds no PEM certificate", t.ClientCAFile)
+	}
+	return cfg, nil
+}
+
+// keyPair loads a certificate and its key, which others must not be able to read.
+func keyPair(certFile, keyFile string) (tls.Certificate, error) {
+	chain, err := os.ReadFile(certFile)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	key, err := seal.ReadFile(keyFile)
+	if err != nil {
+		return tls.Certificate{}, err
 	}
 	defer key.Wipe()
 	var cert tls.Certificate
@@ -145,9 +171,9 @@ func (t *tlsFiles) load() (*tls.Certificate, error) {
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("cert_file %s and key_file %s: %w", t.CertFile, t.KeyFile, err)
+		return tls.Certificate{}, fmt.Errorf("%s and %s: %w", certFile, keyFile, err)
 	}
-	return &cert, nil
+	return cert, nil
 }
 
 func (l *loaded) listeners() error {
@@ -163,7 +189,7 @@ func (l *loaded) listeners() error {
 		return errors.New("tls: cert_file and key_file are both needed")
 	}
 	if l.TLS != nil {
-		if l.cert, err = l.TLS.load(); err != nil {
+		if l.tls, err = l.TLS.load(); err != nil {
 			return fmt.Errorf("tls: %w", err)
 		}
 	}

@@ -41,6 +41,8 @@ func send(ctx context.Context, args []string, std cli.Streams) error {
 	api := fs.String("api", "http://127.0.0.1:8080", "`URL` of the API")
 	ca := fs.String("ca", "", "`file` with the API's certificate authority (PEM); the system's if left out")
 	tokenFile := fs.String("token-file", "", "`file` that holds a token, as `publisher token` printed it")
+	certificate := fs.String("certificate", "", "`file` of a client certificate (PEM) that is shown instead of a token; with -key")
+	keyFile := fs.String("key", "", "`file` of the certificate's key (PEM)")
 	actor := fs.String("actor", "admin", "admin, or self for a user that you have verified")
 	subject := fs.String("subject", "", "who asks, for the audit")
 	key := fs.String("idempotency-key", "", "`key` that makes a repeat return the first outcome")
@@ -69,17 +71,25 @@ func send(ctx context.Context, args []string, std cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	if *tokenFile == "" {
-		return cli.Usagef("-token-file: is missing")
+	if (*tokenFile == "") == (*certificate == "") {
+		return cli.Usagef("-token-file: is missing, or name -certificate and -key instead")
 	}
-	token, err := seal.ReadLine(*tokenFile)
-	if err != nil {
-		return cli.Usagef("-token-file: %w", err)
-	}
-	defer token.Wipe()
-	client, err := httpClient(*ca, *wait)
+	trusted, err := trust(*ca)
 	if err != nil {
 		return cli.Usagef("-ca: %w", err)
+	}
+	var token secret.Value
+	if *tokenFile != "" {
+		if token, err = seal.ReadLine(*tokenFile); err != nil {
+			return cli.Usagef("-token-file: %w", err)
+		}
+		defer token.Wipe()
+	} else {
+		pair, err := keyPair(*certificate, *keyFile)
+		if err != nil {
+			return cli.Usagef("-certificate and -key: %w", err)
+		}
+		trusted.Certificates = []tls.Certificate{pair}
 	}
 	var password secret.Value
 	if route == resets {
@@ -109,11 +119,13 @@ func send(ctx context.Context, args []string, std cli.Streams) error {
 	if *key != "" {
 		req.Header.Set("Idempotency-Key", *key)
 	}
-	token.Reveal(func(b []byte) error {
-		req.Header.Set("Authorization", "Bearer "+string(b))
-		return nil
-	})
-	resp, err := client.Do(req)
+	if !token.Empty() {
+		token.Reveal(func(b []byte) error {
+			req.Header.Set("Authorization", "Bearer "+string(b))
+			return nil
+		})
+	}
+	resp, err := httpClient(trusted, *wait).Do(req)
 	if err != nil {
 		return fmt.Errorf("calling the API: %w", err)
 	}
@@ -223,19 +235,26 @@ func readPassword(r io.Reader) (secret.Value, error) {
 	return v, nil
 }
 
-func httpClient(caFile string, wait time.Duration) (*http.Client, error) {
-	transport := &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}}
-	if caFile != "" {
-		pem, err := os.ReadFile(caFile)
-		if err != nil {
-			return nil, err
-		}
-		transport.TLSClientConfig.RootCAs = x509.NewCertPool()
-		if !transport.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s: holds no PEM certificate", caFile)
-		}
+// trust returns how the API is verified: by the authority in caFile, or by those
+// of the system if it is empty.
+func trust(caFile string) (*tls.Config, error) {
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+	if caFile == "" {
+		return cfg, nil
 	}
+	pem, err := os.ReadFile(caFile)
+	if err != nil {
+		return nil, err
+	}
+	cfg.RootCAs = x509.NewCertPool()
+	if !cfg.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s: holds no PEM certificate", caFile)
+	}
+	return cfg, nil
+}
+
+func httpClient(cfg *tls.Config, wait time.Duration) *http.Client {
 	// A redirect would take token and password to another host.
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &http.Client{Transport: transport, CheckRedirect: stay, Timeout: wait + 30*time.Second}, nil
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: cfg}, CheckRedirect: stay, Timeout: wait + 30*time.Second}
 }

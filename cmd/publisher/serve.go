@@ -72,7 +72,7 @@ func serve(ctx context.Context, args []string, std cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	apiListener, err := listen(cfg.Listen, cfg.cert)
+	apiListener, err := listen(cfg.Listen, cfg.tls)
 	if err != nil {
 		return err
 	}
@@ -140,9 +140,9 @@ func (l *loaded) tenants(conn *queue.Conn) []publisher.Tenant {
 	return list
 }
 
-func listen(addr string, cert *tls.Certificate) (net.Listener, error) {
-	if cert == nil {
+func listen(addr string, cfg *tls.Config) (net.Listener, error) {
+	if cfg == nil {
 		return net.Listen("tcp", addr)
 	}
-	return tls.Listen("tcp", addr, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*cert}})
+	return tls.Listen("tcp", addr, cfg)
 }

@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
 	"io/fs"
+	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -19,8 +22,9 @@ func token(_ context.Context, args []string, std cli.Streams) error {
 	flags := flag.NewFlagSet("publisher token", flag.ContinueOnError)
 	flags.SetOutput(std.Err)
 	path := flags.String("file", "tokens.json", "tokens `file`, as publisher.yaml names it")
-	list := flags.Bool("list", false, "list the tokens, without their text, which nobody has")
-	remove := flags.String("remove", "", "remove the token with this `id`; it is refused within a second")
+	list := flags.Bool("list", false, "list the tokens, without their text, which nobody has, and the certificates")
+	remove := flags.String("remove", "", "remove the token or certificate with this `id`; it is refused within a second")
+	certificate := flags.String("certificate", "", "PEM `file` of a client certificate that the caller shows instead of a token; none is made then")
 	tenant := flags.String("tenant", "", "`name` of the tenant whose accounts the caller may reset")
 	source := flags.String("source", "", "`name` of the caller, for audit and log")
 	operations := flags.String("operations", "reset", "what the caller may ask for, `list` with commas")
@@ -58,6 +62,9 @@ func token(_ context.Context, args []string, std cli.Streams) error {
 			return err
 		}
 	}
+	if *certificate != "" {
+		return grantCertificate(*path, *certificate, grant, std)
+	}
 	text, entry, err := portal.NewToken(grant, time.Now())
 	if err != nil {
 		return cli.Usage(err)
@@ -72,6 +79,32 @@ func token(_ context.Context, args []string, std cli.Streams) error {
 		_, err := fmt.Fprintf(std.Out, "%s\n", b)
 		return err
 	})
+}
+
+// grantCertificate lets the holder of the certificate in a file call the API.
+func grantCertificate(path, file string, grant portal.Grant, std cli.Streams) error {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return cli.Usagef("-certificate: %w", err)
+	}
+	block, _ := pem.Decode(data)
+	if block == nil || block.Type != "CERTIFICATE" {
+		return cli.Usagef("-certificate: %s: does not begin with a PEM certificate", file)
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return cli.Usagef("-certificate: %s: %w", file, err)
+	}
+	entry, err := portal.NewCertificate(grant, cert, time.Now())
+	if err != nil {
+		return cli.Usage(err)
+	}
+	if err := portal.AddToken(path, entry); err != nil {
+		return err
+	}
+	fmt.Fprintf(std.Err, "Certificate %s for %s ends on %s. Its SHA-256 fingerprint is %x.\n",
+		entry.ID, entry.Source, entry.NotAfter.Format(time.DateOnly), entry.Hash)
+	return nil
 }
 
 // parseList parses names with commas between them.
@@ -96,14 +129,14 @@ func listTokens(path string, std cli.Streams) error {
 		return err
 	}
 	w := tabwriter.NewWriter(std.Out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "ID\tTENANT\tSOURCE\tOPERATIONS\tACTORS\tNAMES\tENDS\tRATE\tFROM")
+	fmt.Fprintln(w, "ID\tTENANT\tSOURCE\tOPERATIONS\tACTORS\tNAMES\tENDS\tRATE\tFROM\tKIND")
 	for _, e := range entries {
 		from := join(e.Addresses)
 		if from == "" {
 			from = "everywhere"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d/min\t%s\n", e.ID, e.Tenant, e.Source,
-			join(e.Operations), join(e.ActorKinds), join(e.Names), e.NotAfter.Format(time.DateOnly), e.Rate, from)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d/min\t%s\t%s\n", e.ID, e.Tenant, e.Source,
+			join(e.Operations), join(e.ActorKinds), join(e.Names), e.NotAfter.Format(time.DateOnly), e.Rate, from, e.Kind())
 	}
 	return w.Flush()
 }

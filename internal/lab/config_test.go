@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"maps"
@@ -10,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nkeys"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -60,8 +62,20 @@ func validConfig(t *testing.T, dir, address string) error {
 	if _, err := l.call(t.Context(), "publisher", "init", "-role", "provisioner", "-dir", dir); err != nil {
 		return err
 	}
-	if _, err := pki.New(dir); err != nil { // ca.pem
+	authority, err := pki.New(dir) // ca.pem
+	if err != nil {
 		return err
+	}
+	for name, edit := range map[string]pki.Option{
+		"caller": func(*x509.Certificate) {}, // for servers too
+		"server": func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} },
+		"ended": func(c *x509.Certificate) {
+			c.NotBefore, c.NotAfter = time.Now().AddDate(0, 0, -2), time.Now().AddDate(0, 0, -1)
+		},
+	} {
+		if _, err := authority.Server(name, nil, edit); err != nil {
+			return err
+		}
 	}
 	broker := func(user string) node {
 		return node{"url": "tls://" + address, "ca_file": "ca.pem", "nkey_file": user + ".nk"}

@@ -135,7 +135,8 @@ func (g *guesses) begin(now time.Duration, limit int, window time.Duration) time
 func (g *guesses) end() { g.n = max(g.n-1, 0) }
 
 // guessed reports whether a change with this outcome counts as a wrong password:
-// it is one, or the directory may have been asked and nobody knows its answer.
+// it is one, or the directory may have been asked and nobody knows its answer, as
+// is so before there is an outcome.
 func guessed(c reset.Code) bool {
 	switch c {
 	case reset.Applied, reset.AppliedPartly, // it was right
@@ -216,13 +217,13 @@ func (l *limiter) guess(s reset.Submission) (wait time.Duration, release func())
 
 // tooMany is the refusal for what is beyond a limit. It says the same whether
 // there is such an account or not.
-func tooMany(limit string, rate int, wait time.Duration) *reset.Refusal {
+func tooMany(limit string, wait time.Duration, caller Entry) *reset.Refusal {
 	r := &reset.Refusal{Code: reset.TooMany, RetryAfter: time.Duration(math.Ceil(wait.Seconds())) * time.Second}
 	switch limit {
 	case limitAddress:
 		r.Field, r.Detail = "address", "has sent too many requests"
 	case limitCaller:
-		r.Field, r.Detail = "token", fmt.Sprintf("is for %d requests a minute", rate)
+		r.Field, r.Detail = caller.Kind(), fmt.Sprintf("is for %d requests a minute", caller.Rate)
 	case limitAccount:
 		r.Field, r.Detail = "account", "was asked for too often"
 	case limitWrong:

@@ -150,7 +150,7 @@ func (a *api) serve(route string, h handler) http.Handler {
 
 		ans, err := a.call(func(r *http.Request, ev *event) (*answer, error) {
 			if wait := a.limits.admit(ev.address); wait > 0 {
-				return nil, ev.beyond(limitAddress, 0, wait)
+				return nil, ev.beyond(limitAddress, wait, Entry{})
 			}
 			return h(r, ev)
 		}, r, ev)
@@ -195,9 +195,9 @@ type event struct {
 }
 
 // beyond notes the limit that a request met, and returns its refusal.
-func (ev *event) beyond(limit string, rate int, wait time.Duration) error {
+func (ev *event) beyond(limit string, wait time.Duration, caller Entry) error {
 	ev.limit = limit
-	return tooMany(limit, rate, wait)
+	return tooMany(limit, wait, caller)
 }
 
 // finish writes the event and counts the request.

@@ -41,7 +41,7 @@ func (a *api) post(op reset.Operation) handler {
 			}
 			return nil, err
 		}
-		if st.State == reset.Final && !guessed(st.Outcome.Code) {
+		if !guessed(st.Outcome.Code) {
 			release()
 		}
 		ev.request, ev.code = st.Ref.String(), string(st.Outcome.Code)
@@ -60,14 +60,14 @@ func (a *api) post(op reset.Operation) handler {
 // called when it is known that no wrong password was tried.
 func (a *api) admit(s reset.Submission, ev *event) (release func(), err error) {
 	if wait := a.limits.submit(s); wait > 0 {
-		return nil, ev.beyond(limitAccount, 0, wait)
+		return nil, ev.beyond(limitAccount, wait, Entry{})
 	}
 	if s.Operation != reset.Change {
 		return func() {}, nil
 	}
 	wait, release := a.limits.guess(s)
 	if wait > 0 {
-		return nil, ev.beyond(limitWrong, 0, wait)
+		return nil, ev.beyond(limitWrong, wait, Entry{})
 	}
 	return release, nil
 }
@@ -121,17 +121,17 @@ func (a *api) getRequest(r *http.Request, ev *event) (*answer, error) {
 	return &answer{status: http.StatusOK, body: newObject(st)}, nil
 }
 
-// authenticate finds the caller's token, which must be valid where the caller
+// authenticate finds the caller's token or certificate, which must be valid where the caller
 // is and not be used up, and notes whose it is.
 func (a *api) authenticate(r *http.Request, ev *event) (Entry, error) {
 	token, err := a.Tokens.authenticate(r)
 	ev.token, ev.tenant, ev.source = token.ID, token.Tenant, token.Source
 	if err == nil && len(token.Addresses) > 0 && !within(token.Addresses, ev.address) {
-		err = &reset.Refusal{Code: reset.Forbidden, Field: "address", Detail: "is not one from which this token may be used"}
+		err = &reset.Refusal{Code: reset.Forbidden, Field: "address", Detail: "is not one from which this " + token.Kind() + " may be used"}
 	}
 	if err == nil {
 		if wait := a.Tokens.spend(token); wait > 0 {
-			err = ev.beyond(limitCaller, token.Rate, wait)
+			err = ev.beyond(limitCaller, wait, token)
 		}
 	}
 	return token, err
@@ -141,7 +141,7 @@ func (a *api) authenticate(r *http.Request, ev *event) (Entry, error) {
 func (a *api) authorize(r *http.Request, ev *event, op reset.Operation) (Entry, error) {
 	token, err := a.authenticate(r, ev)
 	if err == nil && !slices.Contains(token.Operations, op) {
-		err = &reset.Refusal{Code: reset.Forbidden, Field: "operation", Detail: op.String() + " is not allowed by this token"}
+		err = &reset.Refusal{Code: reset.Forbidden, Field: "operation", Detail: op.String() + " is not allowed by this " + token.Kind()}
 	}
 	return token, err
 }
@@ -149,10 +149,10 @@ func (a *api) authorize(r *http.Request, ev *event, op reset.Operation) (Entry, 
 // allow refuses an actor or a kind of account name that the token is not for.
 func (e Entry) allow(s reset.Submission) error {
 	if !slices.Contains(e.ActorKinds, s.Actor.Kind) {
-		return &reset.Refusal{Code: reset.Forbidden, Field: "actor.kind", Detail: "is not allowed by this token"}
+		return &reset.Refusal{Code: reset.Forbidden, Field: "actor.kind", Detail: "is not allowed by this " + e.Kind()}
 	}
 	if !slices.Contains(e.Names, s.Account.Kind) {
-		return &reset.Refusal{Code: reset.Forbidden, Field: "account." + s.Account.Kind.String(), Detail: "is not allowed by this token"}
+		return &reset.Refusal{Code: reset.Forbidden, Field: "account." + s.Account.Kind.String(), Detail: "is not allowed by this " + e.Kind()}
 	}
 	return nil
 }

@@ -136,10 +136,10 @@ func refusalOf(c reset.RefusalCode) sentence {
 			"field names what is wrong with it, detail says what."}
 	case reset.Unauthenticated:
 		return sentence{401, "This needs a valid access token.",
-			"The token is missing, unknown or past its end: publisher token lists them."}
+			"The token or client certificate is missing, unknown or past its end: publisher token lists them."}
 	case reset.Forbidden:
 		return sentence{403, "The access token does not allow this.",
-			"field names what the token was not made for: the operation, the kind of actor, the kind of account name, or the address that it was used from."}
+			"field names what the token or certificate was not made for: the operation, the kind of actor, the kind of account name, or the address that it was used from."}
 	case reset.UnknownRequest:
 		return sentence{404, "There is no request with this id.",
 			"The id is mistyped, its time is over, or it belongs to another tenant."}
@@ -154,7 +154,7 @@ func refusalOf(c reset.RefusalCode) sentence {
 			"Use a new key for each new request, and the same one only for repeats."}
 	case reset.TooMany:
 		return sentence{429, "There were too many requests, so this one changed nothing. Please try again later.",
-			"field says which limit: address, token, account or current_password; without it more requests have not ended than a publisher keeps. Retry-After says when to try again."}
+			"field says which limit: address, token or certificate, account or current_password; without it more requests have not ended than a publisher keeps. Retry-After says when to try again."}
 	case reset.NoConsumer:
 		return sentence{503, "The connection to your organisation is down at the moment, so nothing was changed. Please try again later.",
 			"No consumer was heard of for 30 seconds: is one running, can it reach the broker, and are the clocks right?"}

@@ -3,15 +3,12 @@ package portal
 import (
 	"bufio"
 	"bytes"
-	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,98 +17,13 @@ import (
 
 	"writeback/internal/portal/strictjson"
 	"writeback/internal/reset"
-	"writeback/internal/secret"
 )
-
-// MaxTokenAge is how far ahead a token's end may be when it is made.
-const MaxTokenAge = 366 * 24 * time.Hour
-
-// How many requests a minute a token may make, questions about earlier ones
-// included. A page that waits for its outcome makes one for each reset, so that
-// the default is for two resets a second.
-const (
-	DefaultRate = 120
-	MaxRate     = 60_000
-)
-
-const (
-	maxSource   = 64 // longest name of a source, in bytes
-	maxPrefixes = 16 // of a token's addresses
-)
-
-// A Grant is what a token allows its holder.
-type Grant struct {
-	Tenant     string // as in [reset.ValidName]
-	Source     string // who holds it, for audit and log: 1 to 64 printable ASCII characters
-	Operations []reset.Operation
-	ActorKinds []reset.ActorKind // empty is [reset.Admin] alone
-	Names      []reset.NameKind  // how accounts may be named
-	Rate       int               // requests a minute, 1 to [MaxRate]; 0 is [DefaultRate]
-	Addresses  []netip.Prefix    // from where it may be used, at most 16; empty is everywhere
-	NotAfter   time.Time         // the token is dead from then on
-}
-
-// An Entry is one line of a tokens file. It does not hold the token.
-type Entry struct {
-	ID   string // names the token without being one: 8 hexadecimal digits
-	Hash [sha256.Size]byte
-	Made time.Time
-	Grant
-}
-
-// NewToken makes a token: "wbk_" and 43 characters, the base64url form of 32
-// random bytes. It exists nowhere else; show it once.
-func NewToken(g Grant, now time.Time) (secret.Value, Entry, error) {
-	var random [32]byte
-	rand.Read(random[:])
-	defer clear(random[:])
-	text := base64.RawURLEncoding.AppendEncode([]byte(tokenPrefix), random[:])
-
-	var id [4]byte
-	rand.Read(id[:])
-	if len(g.ActorKinds) == 0 {
-		g.ActorKinds = []reset.ActorKind{reset.Admin}
-	}
-	if g.Rate == 0 {
-		g.Rate = DefaultRate
-	}
-	g.NotAfter = g.NotAfter.UTC().Truncate(time.Second)
-	e := Entry{ID: hex.EncodeToString(id[:]), Hash: sha256.Sum256(text), Made: now.UTC().Truncate(time.Second), Grant: g}
-	if err := e.check(); err != nil {
-		clear(text)
-		return secret.Value{}, Entry{}, fmt.Errorf("making a token: %w", err)
-	}
-	return secret.New(text), e, nil
-}
-
-// check refuses what no token may be.
-func (e Entry) check() error {
-	if err := reset.ValidName(e.Tenant); err != nil {
-		return fmt.Errorf("tenant: %w", err)
-	}
-	if !printable(e.Source, maxSource) {
-		return fmt.Errorf("source: must have 1 to %d printable ASCII characters", maxSource)
-	}
-	if len(e.Operations) == 0 || len(e.ActorKinds) == 0 || len(e.Names) == 0 {
-		return errors.New("operations, actor_kinds and names: must not be empty")
-	}
-	if e.Rate < 1 || e.Rate > MaxRate {
-		return fmt.Errorf("rate: must be 1 to %d requests a minute, not %d", MaxRate, e.Rate)
-	}
-	if len(e.Addresses) > maxPrefixes {
-		return fmt.Errorf("cidrs: must be at most %d, not %d", maxPrefixes, len(e.Addresses))
-	}
-	if !e.NotAfter.After(e.Made) || e.NotAfter.After(e.Made.Add(MaxTokenAge)) {
-		return fmt.Errorf("not_after: must be at most %d days after made (%s): %s", MaxTokenAge/(24*time.Hour),
-			e.Made.Format(time.RFC3339), e.NotAfter.Format(time.RFC3339))
-	}
-	return nil
-}
 
 // line is the JSON form of an Entry.
 type line struct {
 	ID         string   `json:"id"`
-	SHA256     string   `json:"sha256"`
+	SHA256     string   `json:"sha256,omitempty"`             // of a token
+	CertSHA256 string   `json:"certificate_sha256,omitempty"` // of a certificate, instead
 	Tenant     string   `json:"tenant"`
 	Source     string   `json:"source"`
 	Operations []string `json:"operations"`
@@ -124,12 +36,18 @@ type line struct {
 }
 
 func (e Entry) line() ([]byte, error) {
-	b, err := json.Marshal(line{
-		ID: e.ID, SHA256: hex.EncodeToString(e.Hash[:]), Tenant: e.Tenant, Source: e.Source,
+	l := line{
+		ID: e.ID, Tenant: e.Tenant, Source: e.Source,
 		Operations: names(e.Operations), ActorKinds: names(e.ActorKinds), Names: names(e.Names),
 		Rate: e.Rate, CIDRs: names(e.Addresses),
 		NotAfter: e.NotAfter.Format(time.RFC3339), Made: e.Made.Format(time.RFC3339),
-	})
+	}
+	if hash := hex.EncodeToString(e.Hash[:]); e.Certificate {
+		l.CertSHA256 = hash
+	} else {
+		l.SHA256 = hash
+	}
+	b, err := json.Marshal(l)
 	return append(b, '\n'), err
 }
 
@@ -140,7 +58,7 @@ func parseLine(b []byte) (Entry, error) {
 		return strictjson.List(16, strictjson.Text(func(s string) { *dst = append(*dst, s) }))
 	}
 	err := strictjson.Decode(b, strictjson.Object(strictjson.Fields{
-		"id": text(&l.ID), "sha256": text(&l.SHA256), "tenant": text(&l.Tenant), "source": text(&l.Source),
+		"id": text(&l.ID), "sha256": text(&l.SHA256), "certificate_sha256": text(&l.CertSHA256), "tenant": text(&l.Tenant), "source": text(&l.Source),
 		"operations": list(&l.Operations), "actor_kinds": list(&l.ActorKinds), "names": list(&l.Names),
 		"rate": strictjson.Whole(MaxRate, func(n int) { l.Rate = n }), "cidrs": list(&l.CIDRs),
 		"not_after": text(&l.NotAfter), "made": text(&l.Made),
@@ -152,9 +70,16 @@ func parseLine(b []byte) (Entry, error) {
 	if id, err := hex.DecodeString(l.ID); err != nil || len(id) != 4 {
 		return Entry{}, errors.New("id: must be 8 hexadecimal digits")
 	}
-	hash, err := hex.DecodeString(l.SHA256)
+	if (l.SHA256 == "") == (l.CertSHA256 == "") {
+		return Entry{}, errors.New("sha256 and certificate_sha256: exactly one of them must be there")
+	}
+	name := "sha256"
+	if l.CertSHA256 != "" {
+		name, e.Certificate = "certificate_sha256", true
+	}
+	hash, err := hex.DecodeString(l.SHA256 + l.CertSHA256)
 	if err != nil || len(hash) != sha256.Size {
-		return Entry{}, fmt.Errorf("sha256: must be %d hexadecimal digits", 2*sha256.Size)
+		return Entry{}, fmt.Errorf("%s: must be %d hexadecimal digits", name, 2*sha256.Size)
 	}
 	copy(e.Hash[:], hash)
 	if e.Operations, err = parseAll(l.Operations, reset.ParseOperation); err != nil {
@@ -206,13 +131,20 @@ func ReadTokens(path string) ([]Entry, error) {
 	return entries, nil
 }
 
-// AddToken adds an entry to the file at path and makes the file if there is
+// AddToken adds an entry, of a token or a certificate, to the file at path and makes the file if there is
 // none. A running server takes it up within a second.
 func AddToken(path string, e Entry) error {
-	return edit(path, func(entries []Entry) ([]Entry, error) { return append(entries, e), nil })
+	return edit(path, func(entries []Entry) ([]Entry, error) {
+		for _, o := range entries {
+			if o.Hash == e.Hash {
+				return nil, fmt.Errorf("the %s is there already, with id %s; remove that first", e.Kind(), o.ID)
+			}
+		}
+		return append(entries, e), nil
+	})
 }
 
-// RemoveToken takes the token with this id out of force.
+// RemoveToken takes the token or certificate with this id out of force.
 func RemoveToken(path, id string) error {
 	return edit(path, func(entries []Entry) ([]Entry, error) {
 		rest := slices.DeleteFunc(slices.Clone(entries), func(e Entry) bool { return e.ID == id })
@@ -292,14 +224,4 @@ func parseAll[T any](values []string, parse func(string) (T, error)) ([]T, error
 		all = append(all, v)
 	}
 	return all, nil
-}
-
-// printable reports whether s has 1 to limit printable ASCII characters.
-func printable(s string, limit int) bool {
-	for _, c := range []byte(s) {
-		if c < ' ' || c > '~' {
-			return false
-		}
-	}
-	return len(s) >= 1 && len(s) <= limit
 }

@@ -2,6 +2,7 @@ package portal
 
 import (
 	"crypto/sha256"
+	"crypto/subtle"
 	"fmt"
 	"net/http"
 	"os"
@@ -22,7 +23,7 @@ const (
 	recheck = time.Second
 )
 
-// Tokens are the bearer tokens in force, as the file has them. A file that
+// Tokens are the bearer tokens and client certificates in force, as the file has them. A file that
 // changed is read again at the next use; one that cannot be read is logged,
 // and what was in force stays so.
 type Tokens struct {
@@ -30,9 +31,10 @@ type Tokens struct {
 	log  zerolog.Logger
 
 	start time.Time
+	equal func(a, b []byte) int // of crypto/subtle; a test looks at what it is given
 
-	mu      sync.Mutex // guards what follows
-	entries map[[sha256.Size]byte]Entry
+	mu      sync.Mutex         // guards what follows
+	entries []Entry            // replaced as a whole
 	spent   map[string]*bucket // by the id of each of entries
 	checked time.Time
 	seen    os.FileInfo // of the file that entries, or the last complaint, came from
@@ -43,7 +45,7 @@ type Tokens struct {
 // the caller to check; it holds no tokens, but who can write it can add some.
 func OpenTokens(path string, log zerolog.Logger) (*Tokens, error) {
 	now := time.Now()
-	t := &Tokens{path: path, log: log, start: now, checked: now}
+	t := &Tokens{path: path, log: log, start: now, equal: subtle.ConstantTimeCompare, checked: now}
 	if err := t.load(); err != nil {
 		return nil, err
 	}
@@ -65,11 +67,10 @@ func (t *Tokens) load() error {
 	if err != nil {
 		return err
 	}
-	t.entries = make(map[[sha256.Size]byte]Entry, len(list))
+	t.entries = list
 	before := t.spent
 	t.spent = make(map[string]*bucket, len(list))
 	for _, e := range list {
-		t.entries[e.Hash] = e
 		if t.spent[e.ID] = before[e.ID]; t.spent[e.ID] == nil {
 			t.spent[e.ID] = new(bucket)
 		}
@@ -78,10 +79,20 @@ func (t *Tokens) load() error {
 	return nil
 }
 
-// find returns the entry with this hash. The map's time depends on the hash of
-// what was presented, never on a token: who could measure it would learn bits
-// of a hash, and 256 random bits are not guessed from a hash.
-func (t *Tokens) find(hash [sha256.Size]byte) (Entry, bool) {
+// find returns the entry of that kind with this hash. All entries are compared, each
+// in a time that does not depend on how much of it is equal. What is compared are
+// hashes of what was presented, never a token.
+func (t *Tokens) find(hash [sha256.Size]byte, certificate bool) (found Entry, ok bool) {
+	for _, e := range t.inForce() {
+		if t.equal(hash[:], e.Hash[:]) == 1 && e.Certificate == certificate {
+			found, ok = e, true
+		}
+	}
+	return found, ok
+}
+
+// inForce returns the entries of the file as it is now, or was a moment ago.
+func (t *Tokens) inForce() []Entry {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if now := time.Now(); now.Sub(t.checked) >= recheck {
@@ -91,8 +102,7 @@ func (t *Tokens) find(hash [sha256.Size]byte) (Entry, bool) {
 			t.log.Error().Err(err).Msg("tokens file refused, the tokens before it stay in force")
 		}
 	}
-	e, ok := t.entries[hash]
-	return e, ok
+	return t.entries
 }
 
 // spend counts a request against the rate of its token. If it is beyond that,
@@ -107,22 +117,36 @@ func (t *Tokens) spend(e Entry) time.Duration {
 	return b.take(time.Since(t.start), e.Rate, rateSpan)
 }
 
-// authenticate returns the entry of the request's bearer token (RFC 6750). All
+// authenticate returns the entry of the request's bearer token (RFC 6750) or, if
+// it has none, of the client certificate that its connection was opened with. All
 // refusals are the same, so that they say nothing of what is known here.
 func (t *Tokens) authenticate(r *http.Request) (Entry, error) {
 	refused := &reset.Refusal{Code: reset.Unauthenticated}
-	headers := r.Header.Values("Authorization")
-	if len(headers) != 1 {
+	hash, certificate, ok := presented(r)
+	if !ok {
 		return Entry{}, refused
 	}
-	scheme, text, _ := strings.Cut(headers[0], " ")
-	text = strings.TrimLeft(text, " ")
-	if !strings.EqualFold(scheme, "Bearer") || len(text) != tokenLength || !strings.HasPrefix(text, tokenPrefix) {
-		return Entry{}, refused
-	}
-	e, ok := t.find(sha256.Sum256([]byte(text)))
+	e, ok := t.find(hash, certificate)
 	if !ok || !time.Now().Before(e.NotAfter) {
 		return Entry{}, refused
 	}
 	return e, nil
+}
+
+// presented returns the hash of what a caller shows for itself. A certificate
+// counts only if TLS has verified it.
+func presented(r *http.Request) (hash [sha256.Size]byte, certificate, ok bool) {
+	headers := r.Header.Values("Authorization")
+	if len(headers) == 0 && r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+		return sha256.Sum256(r.TLS.VerifiedChains[0][0].Raw), true, true
+	}
+	if len(headers) != 1 {
+		return hash, false, false
+	}
+	scheme, text, _ := strings.Cut(headers[0], " ")
+	text = strings.TrimLeft(text, " ")
+	if !strings.EqualFold(scheme, "Bearer") || len(text) != tokenLength || !strings.HasPrefix(text, tokenPrefix) {
+		return hash, false, false
+	}
+	return sha256.Sum256([]byte(text)), false, true
 }
