@@ -58,10 +58,11 @@ func (l Limits) Check() error {
 	return nil
 }
 
-// places is how many different names a table tells apart. With the default
-// limits, one caller at [MaxRate] cannot use up the places of all accounts,
-// whatever it names: 1,000 requests a second use up 1,000 × 15 min / 15 = 60,000
-// of them. Two names share a place with a chance of 1 in 262,144.
+// places is how many different names a table tells apart. Two names share a place
+// with a chance of 1 in 262,144. Whatever a caller names, it cannot keep many of
+// them used up: of those of accounts, with the default limits, 1,200 a minute from
+// one address that each come back within a minute, 0.5 %; of those of wrong
+// passwords 1,200 × 32 min / 3 = 12,800, 5 %.
 const places = 1 << 18
 
 // A table has something for each of any number of names, in memory that never
