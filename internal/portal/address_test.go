@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"strings"
@@ -66,6 +67,31 @@ func TestCallerAddress(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzCallerAddress: whatever a caller writes before what a trusted proxy says of
+// it changes nothing, and no address counts that a trusted proxy has.
+func FuzzCallerAddress(f *testing.F) {
+	f.Add("198.51.100.1, 10.0.0.2", "192.0.2.7")
+	f.Add("hunter2,,", "2001:db8:1::7")
+	f.Add("10.0.0.3", "10.0.0.2")
+	f.Add("0", "::%,")
+	proxies := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	f.Fuzz(func(t *testing.T, claimed, hop string) {
+		address := func(forwarded string) netip.Addr {
+			r := &http.Request{RemoteAddr: "10.0.0.1:1", Header: http.Header{"X-Forwarded-For": {forwarded}}}
+			return callerAddress(r, proxies)
+		}
+		got := address(claimed + "," + hop)
+		if within(proxies, got) {
+			t.Errorf("a proxy counts: %s", got)
+		}
+		said, err := netip.ParseAddr(strings.TrimSpace(hop))
+		one := !strings.Contains(hop, ",") // as in a zone
+		if err == nil && one && !within(proxies, plain(said)) && got != plain(said) {
+			t.Errorf("the proxy says %q, the caller %q: got %s", hop, claimed, got)
+		}
+	})
 }
 
 // A token may be used from its addresses only, in every route, and where that

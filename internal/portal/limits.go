@@ -105,6 +105,9 @@ func (b *bucket) take(now time.Duration, n int, span time.Duration) time.Duratio
 	return 0
 }
 
+// give puts back one that was taken of n in span.
+func (b *bucket) give(n int, span time.Duration) { *b -= bucket(span / time.Duration(n)) }
+
 // guesses are the changes of one account name whose current password was wrong,
 // or may have been. Active Directory counts wrong passwords in a row, too, and
 // forgets them only when none came for a while (lockOutObservationWindow, counted

@@ -245,6 +245,27 @@ func TestRateOfAccount(t *testing.T) {
 	})
 }
 
+// A portal speaks for many users: a wave on one account does not use up its rate.
+func TestWaveThroughOneCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		b.config.Limits.PerAccount, b.config.Limits.WrongPasswords = 2, 1
+		b.token = b.add(t, Grant{Rate: 5})
+		b.reload(t)
+		b.publisher.submit = ends(reset.Outcome{Code: reset.WrongPassword})
+		wantStatus(t, "the first change", b.postTo("/v1/changes", goodChange), 422)
+		wantTooMany(t, b.postTo("/v1/changes", goodChange), "current_password")
+		for range 10 {
+			wantTooMany(t, b.post(goodBody), "account")
+		}
+		b.publisher.submit = ends(reset.Outcome{Code: reset.Applied})
+		for i := range 4 {
+			wantStatus(t, "another user", b.post(strings.Replace(goodBody, "ada", fmt.Sprint("eve", i), 1)), 200)
+		}
+		wantTooMany(t, b.post(strings.Replace(goodBody, "ada", "bob", 1)), "token")
+	})
+}
+
 // Current passwords that are wrong end the changes of an account for a window,
 // not only until one would have come back: Active Directory counts those in a row.
 func TestWrongPasswords(t *testing.T) {

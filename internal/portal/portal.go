@@ -150,7 +150,7 @@ func (a *api) serve(route string, h handler) http.Handler {
 
 		ans, err := a.call(func(r *http.Request, ev *event) (*answer, error) {
 			if wait := a.limits.admit(ev.address); wait > 0 {
-				return nil, ev.beyond(limitAddress, wait, Entry{})
+				return nil, ev.beyond(limitAddress, wait)
 			}
 			return h(r, ev)
 		}, r, ev)
@@ -185,9 +185,7 @@ type event struct {
 	start   time.Time
 	address netip.Addr // of the caller; never logged
 	request string     // as in [reset.Ref]
-	token   string     // its id
-	tenant  string
-	source  string
+	caller  Entry      // zero until it is known
 	code    string
 	limit   string // that was met
 	err     error
@@ -195,9 +193,9 @@ type event struct {
 }
 
 // beyond notes the limit that a request met, and returns its refusal.
-func (ev *event) beyond(limit string, wait time.Duration, caller Entry) error {
+func (ev *event) beyond(limit string, wait time.Duration) error {
 	ev.limit = limit
-	return tooMany(limit, wait, caller)
+	return tooMany(limit, wait, ev.caller)
 }
 
 // finish writes the event and counts the request.
@@ -218,8 +216,8 @@ func (a *api) finish(ev *event) {
 	}
 	line := a.Log.Info().Str(obs.Route, ev.route).Int(obs.Status, ev.status).Dur(obs.Took, took)
 	for _, f := range []struct{ name, value string }{
-		{obs.Code, ev.code}, {obs.Field, field}, {obs.Reason, ev.limit}, {obs.Request, ev.request}, {obs.Tenant, ev.tenant},
-		{obs.Source, ev.source}, {obs.Token, ev.token}, {obs.Stack, string(ev.stack)},
+		{obs.Code, ev.code}, {obs.Field, field}, {obs.Reason, ev.limit}, {obs.Request, ev.request}, {obs.Tenant, ev.caller.Tenant},
+		{obs.Source, ev.caller.Source}, {obs.Token, ev.caller.ID}, {obs.Stack, string(ev.stack)},
 	} {
 		if f.value != "" {
 			line = line.Str(f.name, f.value)

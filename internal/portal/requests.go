@@ -56,18 +56,24 @@ func (a *api) post(op reset.Operation) handler {
 	}
 }
 
-// admit refuses what is too much for the account. If it does not, release is
-// called when it is known that no wrong password was tried.
+// admit refuses what is too much for the account. That costs the caller nothing: it
+// speaks for many users, whom a wave on one account must not keep out. If it does
+// not refuse, release is called when it is known that no wrong password was tried.
 func (a *api) admit(s reset.Submission, ev *event) (release func(), err error) {
+	defer func() {
+		if err != nil {
+			a.Tokens.refund(ev.caller)
+		}
+	}()
 	if wait := a.limits.submit(s); wait > 0 {
-		return nil, ev.beyond(limitAccount, wait, Entry{})
+		return nil, ev.beyond(limitAccount, wait)
 	}
 	if s.Operation != reset.Change {
 		return func() {}, nil
 	}
 	wait, release := a.limits.guess(s)
 	if wait > 0 {
-		return nil, ev.beyond(limitWrong, wait, Entry{})
+		return nil, ev.beyond(limitWrong, wait)
 	}
 	return release, nil
 }
@@ -125,13 +131,13 @@ func (a *api) getRequest(r *http.Request, ev *event) (*answer, error) {
 // is and not be used up, and notes whose it is.
 func (a *api) authenticate(r *http.Request, ev *event) (Entry, error) {
 	token, err := a.Tokens.authenticate(r)
-	ev.token, ev.tenant, ev.source = token.ID, token.Tenant, token.Source
+	ev.caller = token
 	if err == nil && len(token.Addresses) > 0 && !within(token.Addresses, ev.address) {
 		err = &reset.Refusal{Code: reset.Forbidden, Field: "address", Detail: "is not one from which this " + token.Kind() + " may be used"}
 	}
 	if err == nil {
 		if wait := a.Tokens.spend(token); wait > 0 {
-			err = ev.beyond(limitCaller, wait, token)
+			err = ev.beyond(limitCaller, wait)
 		}
 	}
 	return token, err

@@ -117,6 +117,15 @@ func (t *Tokens) spend(e Entry) time.Duration {
 	return b.take(time.Since(t.start), e.Rate, rateSpan)
 }
 
+// refund takes back one request that was spent.
+func (t *Tokens) refund(e Entry) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if b := t.spent[e.ID]; b != nil {
+		b.give(e.Rate, rateSpan)
+	}
+}
+
 // authenticate returns the entry of the request's bearer token (RFC 6750) or, if
 // it has none, of the client certificate that its connection was opened with. All
 // refusals are the same, so that they say nothing of what is known here.
