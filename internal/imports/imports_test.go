@@ -62,7 +62,7 @@ var allowed = map[string][]string{
 	"internal/testkit/pki":             {},
 	"internal/testkit/samba":           {"testkit", "testkit/pki"},
 	"internal/testkit/fakead":          {"testkit", "testkit/pki"},
-	"internal/testkit/broker":          {"queue", "testkit/pki"},
+	"internal/testkit/broker":          {"queue", "testkit", "testkit/pki"},
 	"internal/testkit/netns":           {},
 	"internal/testkit/tunnel":          {},
 	"internal/testkit/withdomain":      {"testkit/samba"},

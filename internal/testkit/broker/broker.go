@@ -19,6 +19,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 
 	"writeback/internal/queue"
+	"writeback/internal/testkit"
 	"writeback/internal/testkit/pki"
 )
 
@@ -42,7 +43,7 @@ var roles = []queue.Role{queue.Publisher, queue.Consumer, queue.Auditor, queue.P
 // NewFiles makes keys and certificates in dir, for a server on a free port of
 // 127.0.0.1 that is configured by the file at config.
 func NewFiles(dir, config string) (*Files, error) {
-	ports, err := freePorts(2)
+	ports, err := testkit.FreePorts(2)
 	if err != nil {
 		return nil, err
 	}
@@ -233,18 +234,4 @@ func (s *Server) end(sig syscall.Signal) {
 	if err := s.cmd.Process.Signal(sig); err == nil || errors.Is(err, os.ErrProcessDone) {
 		<-s.done
 	}
-}
-
-// freePorts returns ports of 127.0.0.1 that nothing listens on.
-func freePorts(n int) ([]int, error) {
-	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close() // when all are found, so that none is found twice
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports, nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 
 	"writeback/internal/queue"
+	"writeback/internal/testkit"
 	"writeback/internal/testkit/pki"
 )
 
@@ -24,7 +25,7 @@ const Nodes = 3
 // NewClusterFiles makes keys and certificates in dir, for servers that share
 // users and route to each other, configured by the file at config.
 func NewClusterFiles(dir, config string) ([]*Files, error) {
-	ports, err := freePorts(3 * Nodes)
+	ports, err := testkit.FreePorts(3 * Nodes)
 	if err != nil {
 		return nil, err
 	}
