@@ -215,7 +215,7 @@ func (c *Consumer) judge(ctx context.Context, r *request, s Session, ask guard.A
 	}
 	// Somebody has set a password since this one was accepted, perhaps the
 	// same user with a later request: the older one must not come back.
-	set := fileTime(entry.Witness.PwdLastSet)
+	set := reset.FileTime(entry.Witness.PwdLastSet)
 	if r.setsPassword() && set.Sub(r.Header.Accepted) > 2*reset.ClockSkew {
 		return &reset.Error{
 			Code:    reset.Expired,
@@ -229,13 +229,6 @@ func (c *Consumer) judge(ctx context.Context, r *request, s Session, ask guard.A
 // setsPassword reports whether a password is set if the request is applied.
 func (r *request) setsPassword() bool {
 	return r.Header.Operation == reset.Reset || r.Header.Operation == reset.Change
-}
-
-// fileTime converts a FILETIME (MS-DTYP 2.3.3); 0, which says that the password
-// must be changed, becomes a time before all others.
-func fileTime(ft int64) time.Time {
-	const second, epoch = 10_000_000, 11_644_473_600 // 100 ns; 1601 to 1970 in seconds
-	return time.Unix(ft/second-epoch, ft%second*100)
 }
 
 // refuse claims and settles a request that the directory is not asked for.

@@ -163,7 +163,7 @@ func askable(e *ldap.Entry, rules policy.Rules, now time.Time) error {
 	if r.has("badPasswordTime") && rules.LockoutWindow > 0 {
 		// When the last one was before the window, the next wrong password
 		// is the first again.
-		last := fileTime(r.number("badPasswordTime"))
+		last := reset.FileTime(r.number("badPasswordTime"))
 		if now.Sub(last) > rules.LockoutWindow+reset.ClockSkew {
 			count = 0
 		}

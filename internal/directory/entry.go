@@ -115,13 +115,7 @@ func (c *conn) entry(e *ldap.Entry, now time.Time) (reset.Entry, facts, error) {
 // expired judges accountExpires, a FILETIME; 0 and the largest are never
 // (MS-ADA1 2.3).
 func expired(filetime int64, now time.Time) bool {
-	return filetime != 0 && filetime != math.MaxInt64 && !now.Before(fileTime(filetime))
-}
-
-// fileTime converts a FILETIME (MS-DTYP 2.3.3).
-func fileTime(ft int64) time.Time {
-	const second, epoch = 10_000_000, 11_644_473_600 // 100 ns; 1601 to 1970 in seconds
-	return time.Unix(ft/second-epoch, ft%second*100)
+	return filetime != 0 && filetime != math.MaxInt64 && !now.Before(reset.FileTime(filetime))
 }
 
 // lastRID returns the last part of a SID (MS-DTYP 2.4.2.2).

@@ -28,10 +28,16 @@ func (c *Client) isPrivileged(ctx context.Context, cn *conn, guid [16]byte, sid 
 	return members[guid], nil
 }
 
+// membersPerPage is how many names come in one answer: about 100 KB.
+const membersPerPage = 500
+
 // builtin is S-1-5-32, the domain of the groups that every machine has.
 var builtin = []byte{1, 2, 0, 0, 0, 0, 0, 5, 32, 0, 0, 0}
 
 func (c *Client) privilegedMembers(ctx context.Context, cn *conn, domain []byte) (map[[16]byte]bool, error) {
+	byGUID := query{
+		base: cn.base, scope: ldap.ScopeWholeSubtree, attributes: []string{"objectGUID"},
+	}
 	var sids, chains strings.Builder
 	for rid := range privileged {
 		fmt.Fprintf(&sids, "(objectSid=%s)", escapeBytes(binary.LittleEndian.AppendUint32(domain[:len(domain):len(domain)], rid)))
@@ -39,47 +45,25 @@ func (c *Client) privilegedMembers(ctx context.Context, cn *conn, domain []byte)
 	for rid := range privilegedHere {
 		fmt.Fprintf(&sids, "(objectSid=%s)", escapeBytes(binary.LittleEndian.AppendUint32(builtin[:len(builtin):len(builtin)], rid)))
 	}
-	groups, err := c.searchAll(ctx, cn, "(|"+sids.String()+")")
+	byGUID.filter = "(|" + sids.String() + ")"
+	err := c.pages(ctx, cn, byGUID, membersPerPage, func(group *ldap.Entry) {
+		fmt.Fprintf(&chains, "(memberOf:%s:=%s)", inChain, ldap.EscapeFilter(group.DN))
+	})
 	if err != nil {
 		return nil, unfound(readingPrivileged, err)
 	}
-	if len(groups) == 0 {
+	if chains.Len() == 0 {
 		return nil, &reset.Error{Code: reset.DirectoryError, Err: errors.New("the service account may not see the privileged groups")}
 	}
-	for _, g := range groups {
-		fmt.Fprintf(&chains, "(memberOf:%s:=%s)", inChain, ldap.EscapeFilter(g.DN))
-	}
-	accounts, err := c.searchAll(ctx, cn, fmt.Sprintf("(&(sAMAccountType=%d)(|%s))", normalUser, chains.String()))
+	byGUID.filter = fmt.Sprintf("(&(sAMAccountType=%d)(|%s))", normalUser, chains.String())
+	members := make(map[[16]byte]bool)
+	err = c.pages(ctx, cn, byGUID, membersPerPage, func(account *ldap.Entry) {
+		if guid := account.GetEqualFoldRawAttributeValue("objectGUID"); len(guid) == 16 {
+			members[[16]byte(guid)] = true
+		}
+	})
 	if err != nil {
 		return nil, unfound(readingPrivileged, err)
 	}
-	members := make(map[[16]byte]bool)
-	for _, a := range accounts {
-		if guid := a.GetEqualFoldRawAttributeValue("objectGUID"); len(guid) == 16 {
-			members[[16]byte(guid)] = true
-		}
-	}
 	return members, nil
-}
-
-// searchAll returns everything below the domain's head that filter finds, with
-// its objectGUID, page by page. Its errors are those of [Client.search].
-func (c *Client) searchAll(ctx context.Context, cn *conn, filter string) (all []*ldap.Entry, err error) {
-	paging := ldap.NewControlPaging(500)
-	for {
-		req := ldap.NewSearchRequest(cn.base, ldap.ScopeWholeSubtree, ldap.NeverDerefAliases, 0, seconds(c.cfg.SearchTimeout), false,
-			filter, []string{"objectGUID"}, []ldap.Control{paging})
-		var res *ldap.SearchResult
-		err := cn.do(ctx, c.cfg.SearchTimeout, func() (err error) { res, err = cn.ldap.Search(req); return err })
-		cn.logText(err)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, res.Entries...)
-		next, ok := ldap.FindControl(res.Controls, ldap.ControlTypePaging).(*ldap.ControlPaging)
-		if !ok || len(next.Cookie) == 0 {
-			return all, nil
-		}
-		paging.SetCookie(next.Cookie)
-	}
 }

@@ -210,25 +210,15 @@ const listsPerPage = maxAnswer/(64<<10) - 1
 
 // containers calls do for everything in the domain that accounts can be in.
 func (x *examination) containers(ctx context.Context, do func(*ldap.Entry)) error {
-	c, paging := x.client, ldap.NewControlPaging(listsPerPage)
-	for {
-		req := ldap.NewSearchRequest(x.conn.base, ldap.ScopeWholeSubtree, ldap.NeverDerefAliases, 0, seconds(c.cfg.SearchTimeout), false,
-			"(|(objectClass=domainDNS)(objectClass=organizationalUnit)(objectClass=container)(objectClass=builtinDomain))",
-			[]string{"nTSecurityDescriptor"}, []ldap.Control{paging, listOnly})
-		var res *ldap.SearchResult
-		err := x.conn.do(ctx, c.cfg.SearchTimeout, func() (err error) { res, err = x.conn.ldap.Search(req); return err })
-		if err != nil {
-			return fmt.Errorf("reading the containers: %w", err)
-		}
-		for _, e := range res.Entries {
-			do(e)
-		}
-		next, ok := ldap.FindControl(res.Controls, ldap.ControlTypePaging).(*ldap.ControlPaging)
-		if !ok || len(next.Cookie) == 0 {
-			return nil
-		}
-		paging.SetCookie(next.Cookie)
+	err := x.client.pages(ctx, x.conn, query{
+		base: x.conn.base, scope: ldap.ScopeWholeSubtree,
+		filter:     "(|(objectClass=domainDNS)(objectClass=organizationalUnit)(objectClass=container)(objectClass=builtinDomain))",
+		attributes: []string{"nTSecurityDescriptor"}, controls: []ldap.Control{listOnly},
+	}, listsPerPage, do)
+	if err != nil {
+		return fmt.Errorf("reading the containers: %w", err)
 	}
+	return nil
 }
 
 // within reports whether dn is one of the bases or below one. A name that is not

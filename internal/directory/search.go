@@ -3,6 +3,7 @@ package directory
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/go-ldap/ldap/v3"
 
@@ -28,16 +29,42 @@ func object(dn string, attributes ...string) query {
 // beside it, if there are more than the limit. Referrals are not followed:
 // what lies elsewhere is not in this directory. What sent has is not logged.
 func (c *Client) search(ctx context.Context, cn *conn, q query, sent ...[]byte) ([]*ldap.Entry, error) {
-	req := ldap.NewSearchRequest(q.base, q.scope, ldap.NeverDerefAliases,
-		q.limit, seconds(c.cfg.SearchTimeout), false, q.filter, q.attributes, q.controls)
-	req.EnforceSizeLimit = q.limit > 0
-	var res *ldap.SearchResult
-	err := cn.do(ctx, c.cfg.SearchTimeout, func() (err error) { res, err = cn.ldap.Search(req); return err })
+	res, err := c.searchOnce(ctx, cn, q)
 	cn.logText(err, sent...)
 	if res == nil {
 		return nil, err
 	}
 	return res.Entries, err
+}
+
+// pages is search for more than one answer may hold: it calls do with every entry,
+// of which size come at a time.
+func (c *Client) pages(ctx context.Context, cn *conn, q query, size uint32, do func(*ldap.Entry)) error {
+	paging := ldap.NewControlPaging(size)
+	q.controls = append(slices.Clone(q.controls), paging)
+	for {
+		res, err := c.searchOnce(ctx, cn, q)
+		cn.logText(err)
+		if err != nil {
+			return err
+		}
+		for _, e := range res.Entries {
+			do(e)
+		}
+		next, ok := ldap.FindControl(res.Controls, ldap.ControlTypePaging).(*ldap.ControlPaging)
+		if !ok || len(next.Cookie) == 0 {
+			return nil
+		}
+		paging.SetCookie(next.Cookie)
+	}
+}
+
+func (c *Client) searchOnce(ctx context.Context, cn *conn, q query) (res *ldap.SearchResult, err error) {
+	req := ldap.NewSearchRequest(q.base, q.scope, ldap.NeverDerefAliases,
+		q.limit, seconds(c.cfg.SearchTimeout), false, q.filter, q.attributes, q.controls)
+	req.EnforceSizeLimit = q.limit > 0
+	err = cn.do(ctx, c.cfg.SearchTimeout, func() (err error) { res, err = cn.ldap.Search(req); return err })
+	return res, err
 }
 
 // unfound returns the error of a search that failed with err.

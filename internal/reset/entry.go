@@ -1,5 +1,7 @@
 package reset
 
+import "time"
+
 // A Witness is what a directory said of an account just before a claim. Both
 // values move with every password that is set. USNChanged also moves with other
 // writes, among them the first sign-in and the first unlock of an account, and
@@ -10,6 +12,14 @@ type Witness struct {
 	DC         string // dnsHostName of the domain controller that was asked
 	USNChanged uint64
 	PwdLastSet int64 // FILETIME (100 ns since 1601); 0 says that the password must be changed
+}
+
+// FileTime converts a FILETIME (MS-DTYP 2.3.3: 100 ns since 1601), to UTC. A
+// pwdLastSet of 0, which says that the password must be changed, becomes a time
+// before all others.
+func FileTime(ft int64) time.Time {
+	const second, epoch = 10_000_000, 11_644_473_600 // 100 ns; 1601 to 1970 in seconds
+	return time.Unix(ft/second-epoch, ft%second*100).UTC()
 }
 
 // An Entry is the one account that a request names, as a directory found it.

@@ -153,7 +153,7 @@ func (r Rules) age(a Attempt) (verdict, time.Time) {
 	if !r.Known || !a.FullPolicy || r.MinAge == 0 || a.Account.PwdLastSet == 0 {
 		return kept, time.Time{}
 	}
-	earliest := fileTime(a.Account.PwdLastSet).Add(r.MinAge)
+	earliest := reset.FileTime(a.Account.PwdLastSet).Add(r.MinAge)
 	if earliest.Nanosecond() > 0 {
 		earliest = earliest.Truncate(time.Second).Add(time.Second)
 	}
@@ -174,12 +174,6 @@ func (r Rules) age(a Attempt) (verdict, time.Time) {
 func (r Rules) TooRecent(a Attempt) (earliest time.Time, certain bool) {
 	v, earliest := r.age(a)
 	return earliest, v == broken
-}
-
-// fileTime converts a FILETIME (MS-DTYP 2.3.3).
-func fileTime(ft int64) time.Time {
-	const second, epoch = 10_000_000, 11_644_473_600 // 100 ns; 1601 to 1970 in seconds
-	return time.Unix(ft/second-epoch, ft%second*100).UTC()
 }
 
 // decode returns the characters of a password. The caller wipes them.
