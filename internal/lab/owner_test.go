@@ -80,12 +80,14 @@ func (o *owner) pause(t *testing.T, until time.Time) {
 }
 
 // send stores a message, without an id that it could be known by again, and waits
-// until the consumers have done with it.
+// until the consumers have done with it. One that is not acknowledged yet holds the
+// slot, although its outcome is known: storing waits for that.
 func (o *owner) send(t *testing.T, subject string, data []byte) {
 	t.Helper()
-	if _, err := o.js.Publish(t.Context(), subject, data); err != nil {
-		t.Fatal(err)
-	}
+	await(t, "storing a message", func() error {
+		_, err := o.js.Publish(t.Context(), subject, data)
+		return err
+	})
 	await(t, "taking a message off the queue", func() error {
 		if n := o.waiting(t); n != 0 {
 			return fmt.Errorf("REQUESTS holds %d messages", n)
