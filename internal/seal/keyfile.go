@@ -116,7 +116,11 @@ func readKey(path string, purpose Purpose) ([]byte, error) {
 		found = key
 		return nil
 	})
-	return found, err
+	if err != nil {
+		clear(found)
+		return nil, err
+	}
+	return found, nil
 }
 
 // LoadSigner reads a signing key.

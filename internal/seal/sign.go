@@ -98,7 +98,11 @@ func ParsePublicKey(s string, purpose Purpose) (PublicKey, error) {
 	if err != nil || len(key) != ed25519.PublicKeySize {
 		return PublicKey{}, errors.New("a public key has 32 bytes in base64; this one is cut or misspelt")
 	}
-	return PublicKey{purpose: purpose, key: key}, nil
+	k := PublicKey{purpose: purpose, key: key}
+	if k.String() != s { // the decoder overlooks line feeds
+		return PublicKey{}, errors.New("a public key is one word; this one has line feeds in it")
+	}
+	return k, nil
 }
 
 // MaxPins is how many keys a list of pins may hold.

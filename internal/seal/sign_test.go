@@ -203,7 +203,7 @@ func TestParsePublicKey(t *testing.T) {
 	for name, bad := range map[string]string{
 		"empty": "", "other magic": "wbpub2" + text[6:], "cut": text[:len(text)-1], "longer": text + "A",
 		"padded": text + "=", "no purpose": "wbpub1." + text[strings.LastIndexByte(text, '.')+1:],
-		"standard alphabet": text[:len(text)-2] + "+/", "four parts": text + ".x",
+		"standard alphabet": text[:len(text)-2] + "+/", "four parts": text + ".x", "line feed": text[:len(text)-5] + "\n" + text[len(text)-5:],
 		"an nkey": "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4",
 	} {
 		if _, err := ParsePublicKey(bad, PurposeConsumer); err == nil {
