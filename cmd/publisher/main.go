@@ -9,6 +9,7 @@ func main() {
 		{Name: "init", About: "makes the keys that are missing and prints the public ones", Run: initKeys},
 		{Name: "streams", About: "creates or updates the broker's streams and says what it changed", Run: streams},
 		{Name: "token", About: "makes, lists and removes the tokens and certificates of API callers", Run: token},
+		{Name: "tenant", About: "makes and removes tenants and their users while the broker runs", Run: tenantCommand},
 		{Name: "serve", About: "runs the API", Run: serve},
 		{Name: "send", About: "makes one request through the API; a password is read from standard input", Run: send},
 	})

@@ -13,7 +13,7 @@ import (
 type Config struct {
 	URL      string `yaml:"url"`       // tls://host:port, TLS from the first byte, or wss://host:port. The ports are 4222 and 443 if they are left out. Of a cluster all, with commas between them
 	CAFile   string `yaml:"ca_file"`   // PEM; the broker's certificate is verified against it, and against nothing else
-	NKeyFile string `yaml:"nkey_file"` // seed of our NATS user, as `init` makes it; never a signing key
+	NKeyFile string `yaml:"nkey_file"` // seed of our NATS user, as `init` makes it, or its credentials, as `publisher tenant` does; never a signing key
 	CertFile string `yaml:"cert_file"` // PEM; our own certificate, for a broker that asks for one
 	KeyFile  string `yaml:"key_file"`  // PEM; the key of cert_file
 
@@ -23,6 +23,10 @@ type Config struct {
 	// SigningKey is the raw public half of the program's signing key, nil if it
 	// has none. The broker chooses what an nkey signs, so the two must differ.
 	SigningKey []byte `yaml:"-"`
+
+	// Credentials is what would be in NKeyFile, of a user that is made for one
+	// connection; nil if there is a file.
+	Credentials []byte `yaml:"-"`
 }
 
 // Validate checks the configuration without reading a file or connecting.
@@ -48,7 +52,7 @@ func (c Config) Validate() error {
 	switch {
 	case c.CAFile == "":
 		return errors.New("broker.ca_file: is missing")
-	case c.NKeyFile == "":
+	case c.NKeyFile == "" && c.Credentials == nil:
 		return errors.New("broker.nkey_file: is missing")
 	case (c.CertFile == "") != (c.KeyFile == ""):
 		return errors.New("broker.cert_file and broker.key_file: one is missing")

@@ -31,6 +31,7 @@ const (
 	Auditor     Role = "auditor"
 	Provisioner Role = "provisioner"
 	System      Role = "system"
+	Operator    Role = "operator"
 )
 
 // A Conn is a connection that is kept up for ever: it begins to connect in the
@@ -69,7 +70,7 @@ func Connect(cfg Config, role Role, log zerolog.Logger) (*Conn, error) {
 	d := &dialer{cfg: cfg, log: log, files: f, note: c.noteFailed}
 	opts := []nats.Option{
 		nats.Name("writeback " + string(role)),
-		nats.Nkey(f.user, d.sign),
+		func(o *nats.Options) error { d.signIn(o); return nil },
 		nats.Secure(&tls.Config{MinVersion: tls.VersionTLS12, GetClientCertificate: d.certificate}),
 		nats.ClientTLSConfig(nil, d.roots),
 		nats.CustomInboxPrefix("_IN." + string(role)),

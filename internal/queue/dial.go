@@ -54,8 +54,19 @@ func (d *dialer) reload() {
 	d.files.key.Wipe()
 	d.files = f
 	if nc := d.nc.Load(); nc != nil {
-		nc.Opts.Nkey = f.user
+		d.signIn(&nc.Opts)
 	}
+}
+
+// signIn makes a connection use the user that is in the files.
+func (d *dialer) signIn(o *nats.Options) {
+	o.SignatureCB = d.sign
+	if d.files.token == "" {
+		o.Nkey, o.UserJWT = d.files.user, nil
+		return
+	}
+	token := d.files.token
+	o.Nkey, o.UserJWT = "", func() (string, error) { return token, nil }
 }
 
 // sign answers the broker's challenge.

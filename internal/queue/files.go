@@ -18,6 +18,7 @@ type files struct {
 	cert  tls.Certificate // empty is none
 	key   nkeys.KeyPair
 	user  string // public half of key
+	token string // that an operator signed for user; empty where the broker knows the key itself
 }
 
 // read reads the files that c names. An error names the key and the file, and
@@ -40,7 +41,7 @@ func (c Config) read() (*files, error) {
 		}
 		clear(password) // it is read again for each connection
 	}
-	if f.key, err = LoadNKey(c.NKeyFile); err != nil {
+	if f.key, f.token, err = c.credentials(); err != nil {
 		return nil, fmt.Errorf("broker.nkey_file: %w", err)
 	}
 	if f.user, err = f.key.PublicKey(); err != nil {
@@ -54,6 +55,23 @@ func (c Config) read() (*files, error) {
 		return nil, errors.New("broker.nkey_file: is the signing key; the broker could make it sign anything")
 	}
 	return &f, nil
+}
+
+// credentials returns the key of our user, and what an operator signed for it if
+// that is there too.
+func (c Config) credentials() (key nkeys.KeyPair, token string, err error) {
+	if c.Credentials != nil {
+		return parseCredentials(c.Credentials)
+	}
+	text, err := readPrivate(c.NKeyFile)
+	if err != nil {
+		return nil, "", err
+	}
+	defer clear(text)
+	if key, token, err = parseCredentials(text); err != nil {
+		return nil, "", fmt.Errorf("%s: %w", c.NKeyFile, err)
+	}
+	return key, token, nil
 }
 
 func loadPool(path string) (*x509.CertPool, error) {

@@ -119,7 +119,11 @@ func rawAs(t *testing.T, s *broker.Server, u user, opts ...nats.Option) *nats.Co
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts = append(opts, nats.Nkey(public, key.Sign), nats.Secure(&tls.Config{RootCAs: pool(t, s)}),
+	signIn := nats.Nkey(public, key.Sign)
+	if u.credentials {
+		signIn = nats.UserCredentials(u.key)
+	}
+	opts = append(opts, signIn, nats.Secure(&tls.Config{RootCAs: pool(t, s)}),
 		nats.TLSHandshakeFirst(), nats.CustomInboxPrefix("_IN."+string(u.role)))
 	nc, err := nats.Connect(s.URL(), opts...)
 	if err != nil {

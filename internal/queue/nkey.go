@@ -1,11 +1,15 @@
 package queue
 
 import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"syscall"
 
 	"github.com/nats-io/nkeys"
@@ -46,19 +50,41 @@ func readPrivate(path string) ([]byte, error) {
 
 // LoadNKey reads the seed of a NATS user.
 func LoadNKey(path string) (nkeys.KeyPair, error) {
-	seed, err := readPrivate(path)
-	if err != nil {
-		return nil, err
+	key, _, err := Config{NKeyFile: path}.credentials()
+	return key, err
+}
+
+// parseCredentials reads the seed of a NATS user, and the token (JWT) that may
+// stand before it.
+func parseCredentials(text []byte) (key nkeys.KeyPair, token string, err error) {
+	if key, err = nkeys.ParseDecoratedNKey(text); err != nil {
+		return nil, "", errors.New("does not hold the seed of a NATS user (SU…)")
 	}
-	defer clear(seed)
-	key, err := nkeys.ParseDecoratedNKey(seed)
-	if err != nil {
-		return nil, fmt.Errorf("%s: does not hold the seed of a NATS user (SU…)", path)
+	public, err := key.PublicKey()
+	if err != nil || !nkeys.IsValidPublicUserKey(public) {
+		return nil, "", errors.New("holds a key that is not a NATS user's (SU…)")
 	}
-	if public, err := key.PublicKey(); err != nil || !nkeys.IsValidPublicUserKey(public) {
-		return nil, fmt.Errorf("%s: holds a key that is not a NATS user's (SU…)", path)
+	if !bytes.Contains(text, []byte("-BEGIN NATS USER JWT-")) {
+		return key, "", nil
 	}
-	return key, nil
+	if token, err = nkeys.ParseDecoratedJWT(text); err != nil {
+		return nil, "", errors.New("holds a token (JWT) that cannot be read")
+	}
+	var claims struct {
+		Subject string `json:"sub"`
+	}
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return nil, "", errors.New("holds a token (JWT) that cannot be read")
+	}
+	body, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil || json.Unmarshal(body, &claims) != nil {
+		return nil, "", errors.New("holds a token (JWT) that cannot be read")
+	}
+	if claims.Subject != public {
+		return nil, "", errors.New("holds a token (JWT) that is of another key")
+	}
+	return key, token, nil
 }
 
 // MakeNKey makes the seed of a NATS user at path, if there is none, and returns

@@ -184,12 +184,12 @@ func audible(ops []string) []string {
 	return slices.Compact(all)
 }
 
-// TestPermissions tries everything as everybody, on a broker with two tenants,
+// TestPermissions tries everything as everybody, on brokers with two tenants,
 // and compares it with the table in docs/security.md: what is in it is possible
 // and has an answer, and what is not is refused.
-func TestPermissions(t *testing.T) {
-	t.Parallel()
-	two := twoTenants(t)
+func TestPermissions(t *testing.T) { eachPair(t, tryPermissions) }
+
+func tryPermissions(t *testing.T, two *pair) {
 	table, ops := permissions(t), operations(t)
 	wanted := make(map[string]bool) // a row for a role
 	for _, p := range table {

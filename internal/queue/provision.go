@@ -171,29 +171,40 @@ func (c *Conn) CheckDurable(ctx context.Context, servers int) error {
 }
 
 func (c *Conn) checkDurable(ctx context.Context, servers int) error {
+	answered, err := c.askServers(ctx, "$SYS.REQ.SERVER.PING.VARZ", nil, 0, durable)
+	if err == nil && answered < servers {
+		// A cluster that was started just now may not have met.
+		return fmt.Errorf("%d servers of the broker answer, which are too few for %d replicas", answered, servers)
+	}
+	return err
+}
+
+// askServers asks all servers, gives each one's answer to judge, and returns how
+// many there were. It ends when so many as are known have answered, if that is
+// not 0, or when there are no more for a while. An error of judge is permanent.
+func (c *Conn) askServers(ctx context.Context, subject string, body []byte, known int, judge func([]byte) error) (answered int, err error) {
 	inbox := c.nc.NewRespInbox()
 	sub, err := c.nc.SubscribeSync(inbox)
 	if err != nil {
-		return backoff.Permanent(err)
+		return 0, backoff.Permanent(err)
 	}
 	defer sub.Unsubscribe()
-	if err := c.nc.PublishRequest("$SYS.REQ.SERVER.PING.VARZ", inbox, nil); err != nil {
-		return err
+	if err := c.nc.PublishRequest(subject, inbox, body); err != nil {
+		return 0, err
 	}
 	reply, err := sub.NextMsgWithContext(ctx)
-	for answered := 0; ; answered++ {
+	for {
 		if answered > 0 && errors.Is(err, nats.ErrTimeout) {
-			if answered < servers {
-				// A cluster that was started just now may not have met.
-				return fmt.Errorf("%d servers of the broker answer, which are too few for %d replicas", answered, servers)
-			}
-			return nil
+			return answered, nil
 		}
 		if err != nil {
-			return err
+			return answered, err
 		}
-		if err := durable(reply.Data); err != nil {
-			return backoff.Permanent(err)
+		if err := judge(reply.Data); err != nil {
+			return answered, backoff.Permanent(err)
+		}
+		if answered++; answered == known {
+			return answered, nil
 		}
 		reply, err = sub.NextMsg(quiet)
 	}

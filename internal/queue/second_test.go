@@ -24,8 +24,10 @@ var roles = []queue.Role{con, aud, pro, sys, pub}
 // A user is who signs in to the broker.
 type user struct {
 	role    queue.Role
-	tenants []string // whose subjects it sees
+	tenants []string // whose subjects it sees; * is any
 	key     string   // file of its seed
+
+	credentials bool // whether there is a token with the seed
 }
 
 func (u user) name() string { return strings.Join(append([]string{string(u.role)}, u.tenants...), "-") }
@@ -72,7 +74,7 @@ func twoTenants(t *testing.T) *pair {
 	for role, variable := range map[queue.Role]string{
 		con: "$WRITEBACK_CONSUMER_NKEY", aud: "$WRITEBACK_AUDITOR_NKEY", pro: "$WRITEBACK_PROVISIONER_NKEY",
 	} {
-		u := user{role, []string{"acme"}, filepath.Join(dir, "acme-"+string(role)+".nk")}
+		u := user{role: role, tenants: []string{"acme"}, key: filepath.Join(dir, "acme-"+string(role)+".nk")}
 		public, _, err := queue.MakeNKey(u.key)
 		if err != nil {
 			t.Fatal(err)
@@ -110,7 +112,7 @@ func twoTenants(t *testing.T) *pair {
 		if role == pub || role == sys {
 			tenants = []string{"corp", "acme"}
 		}
-		p.users = append(p.users, user{role, tenants, p.NKeyFile(role)})
+		p.users = append(p.users, user{role: role, tenants: tenants, key: p.NKeyFile(role)})
 	}
 	for _, tenant := range []string{"corp", "acme"} {
 		if err := p.conn(t, pro, tenant).Provision(within(t, 20*time.Second), 1, func(string) {}); err != nil {
@@ -120,12 +122,24 @@ func twoTenants(t *testing.T) *pair {
 	return p
 }
 
+// eachPair runs a test with the two tenants of the static files, and with two that
+// were made at run time.
+func eachPair(t *testing.T, test func(*testing.T, *pair)) {
+	t.Parallel()
+	for name, pairOf := range map[string]func(*testing.T) *pair{"static": twoTenants, "operator": operatorTenants} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, pairOf(t))
+		})
+	}
+}
+
 // TestSecondTenant shows that of two tenants neither can see, take, answer or
 // count what is the other's. That their users may not even say the other's
 // subjects is in TestPermissions.
-func TestSecondTenant(t *testing.T) {
-	t.Parallel()
-	p := twoTenants(t)
+func TestSecondTenant(t *testing.T) { eachPair(t, secondTenant) }
+
+func secondTenant(t *testing.T, p *pair) {
 	cloud := p.conn(t, pub, "acme")
 	corp := p.conn(t, con, "corp").OnPremises("corp")
 	heard := make(chan string, 10)
@@ -204,9 +218,9 @@ func TestSecondTenant(t *testing.T) {
 // TestSecondTenantReply has a tenant's users ask for all that they may, and have
 // the answers sent to every subject of the other tenant, and of its own that they
 // may not use. None arrives anywhere.
-func TestSecondTenantReply(t *testing.T) {
-	t.Parallel()
-	p := twoTenants(t)
+func TestSecondTenantReply(t *testing.T) { eachPair(t, secondTenantReply) }
+
+func secondTenantReply(t *testing.T, p *pair) {
 	table, ops := permissions(t), operations(t)
 	before := p.contents(t, "corp")
 	for _, role := range []queue.Role{con, aud, pro} {

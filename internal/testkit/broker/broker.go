@@ -97,6 +97,7 @@ func newFiles(dir, config string, names []string, ports []int) ([]*Files, error)
 			"WRITEBACK_NATS_PORT=" + strconv.Itoa(f.Port),
 			"WRITEBACK_WEBSOCKET_PORT=" + strconv.Itoa(f.WSPort),
 			"WRITEBACK_NATS_STORE=" + strconv.Quote(f.StoreDir),
+			"WRITEBACK_NATS_ACCOUNTS=" + strconv.Quote(store+"-accounts"),
 			"WRITEBACK_NATS_CERT=" + strconv.Quote(cert.CertFile),
 			"WRITEBACK_NATS_KEY=" + strconv.Quote(cert.KeyFile),
 		}, users...)
