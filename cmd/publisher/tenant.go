@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"text/tabwriter"
@@ -86,12 +87,17 @@ func actions() []action {
 			f.StringVar(&f.out, "out", "", "`file` to make; broker.nkey_file names it where it is used")
 		}, makeCredential},
 		{"revoke", "shuts a user out at once", (*tenantFlags).addUser, revoke},
-		{"push", "makes the broker know a tenant again as it is here; repeats what did not reach it", (*tenantFlags).addName,
-			func(ctx context.Context, o *tenants.Operator, f *tenantFlags) error { return o.Push(ctx, f.b, f.name) }},
+		{"push", "makes the broker know all of it again; repeats what did not reach it", func(*tenantFlags) {},
+			func(ctx context.Context, o *tenants.Operator, f *tenantFlags) error {
+				return o.Push(ctx, f.b, o.Tenants()...)
+			}},
 		{"remove", "deletes a tenant with all its records", func(f *tenantFlags) {
 			f.addName()
 			f.BoolVar(&f.yes, "yes", false, "delete the records too, and everything else of the tenant that the broker has")
 		}, removeTenant},
+		{"renew", "replaces all keys of the operator after a theft; every user needs another file, and the broker a restart", func(f *tenantFlags) {
+			f.StringVar(&f.accounts, "accounts", "accounts.conf", "`file` to make, for the broker")
+		}, renew},
 		{"list", "lists tenants and their users", func(*tenantFlags) {}, list},
 	}
 }
@@ -152,11 +158,29 @@ func act(ctx context.Context, a action, args []string, std cli.Streams) error {
 }
 
 func initOperator(f *tenantFlags) error {
+	if err := absent(f.accounts); err != nil {
+		return err
+	}
 	o, err := tenants.Create(f.cfg.OperatorFile)
 	if err != nil {
 		return err
 	}
 	defer o.Close()
+	fmt.Fprintf(f.std.Out, "%s: made; who has it has the broker\n", f.cfg.OperatorFile)
+	return writeAccounts(o, f)
+}
+
+func renew(_ context.Context, o *tenants.Operator, f *tenantFlags) error {
+	if err := absent(f.accounts); err != nil {
+		return err
+	}
+	if err := o.Renew(); err != nil {
+		return err
+	}
+	return writeAccounts(o, f)
+}
+
+func writeAccounts(o *tenants.Operator, f *tenantFlags) error {
 	text, err := o.BrokerConfig()
 	if err != nil {
 		return err
@@ -164,7 +188,7 @@ func initOperator(f *tenantFlags) error {
 	if err := create(f.accounts, []byte(text), 0o644); err != nil {
 		return err
 	}
-	fmt.Fprintf(f.std.Out, "%s: made; who has it has the broker\n%s: made; give it to the broker in place of nats/accounts.conf\n", f.cfg.OperatorFile, f.accounts)
+	fmt.Fprintf(f.std.Out, "%s: made; give it to the broker in place of nats/accounts.conf\n", f.accounts)
 	return nil
 }
 
@@ -195,7 +219,14 @@ func makeCredential(_ context.Context, o *tenants.Operator, f *tenantFlags) erro
 }
 
 func revoke(ctx context.Context, o *tenants.Operator, f *tenantFlags) error {
-	return o.Revoke(ctx, f.b, f.name, queue.Role(f.role), f.user)
+	role := queue.Role(f.role)
+	if err := o.Revoke(f.name, role, f.user); err != nil {
+		return cli.Usage(err)
+	}
+	if err := o.PushRole(ctx, f.b, f.name, role); err != nil {
+		return fmt.Errorf("the user is revoked, and the broker may not know it (run `publisher tenant push`): %w", err)
+	}
+	return nil
 }
 
 func removeTenant(ctx context.Context, o *tenants.Operator, f *tenantFlags) error {
@@ -228,6 +259,15 @@ func users(o *tenants.Operator, tenant string) string {
 		return "-"
 	}
 	return strings.Join(list, ", ")
+}
+
+// absent returns an error if there is a file that is to be made, before keys are
+// made that it is for.
+func absent(path string) error {
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return cli.Usagef("%s: is there already", path)
+	}
+	return nil
 }
 
 // create makes a file that must not be there yet.

@@ -57,18 +57,28 @@ func (l *Lab) configure(ctx context.Context) error {
 	if err := l.configurePublisher(consumers); err != nil {
 		return err
 	}
+	if err := l.provision(ctx); err != nil {
+		return err
+	}
+	l.Token, err = l.call(ctx, "publisher", "token", "-file", l.tokensFile(), "-tenant", Tenant, "-source", "demo",
+		"-operations", "reset,change,unlock,probe", "-actors", "admin,self", "-names", "immutable_id,object_guid,upn,sam_account_name,sid", "-days", "30", "-rate", "60000")
+	return err
+}
+
+// provision makes the tenant's streams, and in operator mode the tenant and its
+// users too.
+func (l *Lab) provision(ctx context.Context) error {
+	if l.opts.Operator {
+		return l.makeTenant(ctx)
+	}
 	provision := l.path("nats", "provision.yaml")
-	err = write(provision, node{
+	err := write(provision, node{
 		"broker": l.brokerNode(queue.Provisioner), "system_nkey_file": l.Broker.NKeyFile(queue.System), "replicas": len(l.nodes),
 	})
 	if err != nil {
 		return err
 	}
-	if _, err := l.call(ctx, "publisher", "streams", "-config", provision); err != nil {
-		return err
-	}
-	l.Token, err = l.call(ctx, "publisher", "token", "-file", l.tokensFile(), "-tenant", Tenant, "-source", "demo",
-		"-operations", "reset,change,unlock,probe", "-actors", "admin,self", "-names", "immutable_id,object_guid,upn,sam_account_name,sid", "-days", "30", "-rate", "60000")
+	_, err = l.call(ctx, "publisher", "streams", "-config", provision)
 	return err
 }
 
@@ -87,7 +97,15 @@ func (l *Lab) publicKey(ctx context.Context, program, dir string) (string, error
 }
 
 func (l *Lab) brokerNode(role queue.Role) node {
-	return node{"url": broker.URL(l.nodes), "ca_file": l.Broker.CAFile, "nkey_file": l.Broker.NKeyFile(role)}
+	return node{"url": broker.URL(l.nodes), "ca_file": l.Broker.CAFile, "nkey_file": l.userFile(role)}
+}
+
+// userFile is what a role signs in to the broker with.
+func (l *Lab) userFile(role queue.Role) string {
+	if l.opts.Operator {
+		return l.path("nats", string(role)+".creds")
+	}
+	return l.Broker.NKeyFile(role)
 }
 
 func (l *Lab) configureConsumer(i int, publisherKey string, others []node) error {

@@ -33,6 +33,7 @@ type Options struct {
 	Nodes     int       // of the broker, 1 or 3; 0 is 1
 	Directory string    // "samba" or "fake"; "samba-pair" or "fake-pair" for two domain controllers
 	Endpoints string    // file for scripts; none if empty
+	Operator  bool      // of the broker: the tenant is made while it runs
 	Idle      bool      // configure publisher and consumers, and start none of them
 	Out       io.Writer // what is started, and what died
 }
@@ -169,7 +170,7 @@ func (l *Lab) startFake() (err error) {
 // startBroker runs nats-server with the files of nats/, to which it adds one
 // user: an administrator of the tenant's account, for looking around. There is
 // none in production.
-func (l *Lab) startBroker(context.Context) (err error) {
+func (l *Lab) startBroker(ctx context.Context) (err error) {
 	dir := l.path("nats")
 	if l.admin, err = broker.CopyConfig(l.opts.NATS, dir); err != nil {
 		return err
@@ -184,6 +185,11 @@ func (l *Lab) startBroker(context.Context) (err error) {
 		return err
 	}
 	l.Broker = l.nodes[0]
+	if l.opts.Operator {
+		if err := l.makeOperator(ctx); err != nil {
+			return err
+		}
+	}
 	for _, n := range l.nodes {
 		if _, err := l.run(n.Name, func() *exec.Cmd { return n.Command(filepath.Join(l.opts.Bin, "nats-server")) }); err != nil {
 			return err
@@ -193,7 +199,7 @@ func (l *Lab) startBroker(context.Context) (err error) {
 }
 
 // AdminKeyFile is the seed (nkey) of an administrator of the tenant's account,
-// for looking around. Production has none.
+// for looking around. Production has none, nor has a broker in operator mode.
 func (l *Lab) AdminKeyFile() string { return l.admin }
 
 func (l *Lab) startConsumers(context.Context) error {

@@ -43,11 +43,16 @@ func startLab(t testing.TB, directory string) *Lab {
 // startNodes starts one whose broker has so many nodes.
 func startNodes(t testing.TB, directory string, nodes int) *Lab {
 	t.Helper()
+	return startWith(t, Options{Nodes: nodes, Directory: directory})
+}
+
+// startWith starts one of two consumers, as opts say.
+func startWith(t testing.TB, opts Options) *Lab {
+	t.Helper()
 	out := &output{}
-	l, err := Start(t.Context(), Options{
-		Bin: binaries(t), NATS: filepath.Join(testkit.Root(t), "nats"), Dir: filepath.Join(t.TempDir(), "lab"),
-		Consumers: 2, Nodes: nodes, Directory: directory, Out: out, Endpoints: filepath.Join(t.TempDir(), "endpoints.json"),
-	})
+	opts.Bin, opts.NATS, opts.Dir = binaries(t), filepath.Join(testkit.Root(t), "nats"), filepath.Join(t.TempDir(), "lab")
+	opts.Consumers, opts.Out, opts.Endpoints = 2, out, filepath.Join(t.TempDir(), "endpoints.json")
+	l, err := Start(t.Context(), opts)
 	if err != nil {
 		t.Fatalf("starting the lab: %v\n%s", err, out)
 	}

@@ -30,7 +30,7 @@ func TestScripts(t *testing.T) {
 			Files: []string{filepath.Join("testdata", "script", file)}, Setup: setup, Cmds: commands(), ContinueOnError: true,
 		}
 	}
-	for _, file := range []string{"publisher.txt", "consumer.txt", "keys.txt", "token.txt"} {
+	for _, file := range []string{"publisher.txt", "consumer.txt", "keys.txt", "token.txt", "tenant.txt"} {
 		dial := forbidden(t)
 		testscript.Run(t, params(file, func(env *testscript.Env) error {
 			programs(t, env)

@@ -1,6 +1,7 @@
 package queue_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -22,6 +23,7 @@ type operated struct {
 	*broker.Server
 	dir  string
 	file string // of the operator
+	made int    // users
 }
 
 // operate starts a broker in operator mode that has no tenant yet.
@@ -84,7 +86,8 @@ func (op *operated) add(t *testing.T, name string) {
 // user makes a user of a tenant, or one that is of none.
 func (op *operated) user(t *testing.T, tenant string, role queue.Role, name string, of ...string) user {
 	t.Helper()
-	u := user{role: role, tenants: of, key: filepath.Join(op.dir, tenant+string(role)+name+".creds"), credentials: true}
+	op.made++
+	u := user{role: role, tenants: of, key: filepath.Join(op.dir, fmt.Sprintf("%d.creds", op.made)), credentials: true}
 	op.with(t, func(o *tenants.Operator, _ tenants.Broker) error {
 		text, err := o.Credential(tenant, role, name)
 		if err == nil {

@@ -54,36 +54,47 @@ func (o *Operator) tell(ctx context.Context, b Broker, documents []string) error
 	})
 }
 
-// Push makes the broker know a tenant as it is here, with its streams. It can be
-// repeated.
-func (o *Operator) Push(ctx context.Context, b Broker, tenant string) error {
-	if o.state.Tenants[tenant] == nil {
-		return fmt.Errorf("tenant %q: there is none of that name", tenant)
-	}
-	documents, err := o.documents(tenant, o.tenantAccounts()...)
-	if err != nil {
-		return err
+// Push makes the broker know tenants as they are here, with their streams, and the
+// accounts that are of none. It can be repeated.
+func (o *Operator) Push(ctx context.Context, b Broker, tenants ...string) error {
+	var documents []string
+	for _, name := range tenants {
+		if o.state.Tenants[name] == nil {
+			return unknown(name)
+		}
+		own, err := o.documents(name, o.tenantAccounts()...)
+		if err != nil {
+			return err
+		}
+		documents = append(documents, own...)
 	}
 	// The publishers' account last: it imports the others.
-	publishers, err := o.documents("", accountSettings, accountPublishers)
+	rest, err := o.documents("", accountSettings, accountPublishers)
 	if err != nil {
 		return err
 	}
-	if err := o.tell(ctx, b, append(documents, publishers...)); err != nil {
+	if err := o.tell(ctx, b, append(documents, rest...)); err != nil {
 		return err
 	}
 	err = b.as(ctx, o.keys("", accountSettings), queue.System, func(c *queue.Conn) error { return c.CheckDurable(ctx, b.Replicas) })
 	if err != nil {
 		return err
 	}
-	return b.as(ctx, o.keys(tenant, modelAccount), queue.Provisioner, func(c *queue.Conn) error {
-		return c.Provision(ctx, b.Replicas, b.Say)
-	})
+	for _, name := range tenants {
+		err := b.as(ctx, o.keys(name, modelAccount), queue.Provisioner, func(c *queue.Conn) error {
+			return c.Provision(ctx, b.Replicas, func(line string) { b.Say(name + ": " + line) })
+		})
+		if err != nil {
+			return fmt.Errorf("tenant %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
-// Revoke shuts a user out: its connections are cut and it is not let in again.
-func (o *Operator) Revoke(ctx context.Context, b Broker, tenant string, role queue.Role, user string) error {
-	account, err := o.revoke(tenant, role, user)
+// PushRole makes the broker know the account of the users with a role. Those that
+// are revoked are cut off.
+func (o *Operator) PushRole(ctx context.Context, b Broker, tenant string, role queue.Role) error {
+	account, _, err := o.account(tenant, role)
 	if err != nil {
 		return err
 	}
@@ -99,7 +110,7 @@ func (o *Operator) Revoke(ctx context.Context, b Broker, tenant string, role que
 func (o *Operator) Remove(ctx context.Context, b Broker, name string) error {
 	t := o.state.Tenants[name]
 	if t == nil {
-		return fmt.Errorf("tenant %q: there is none of that name", name)
+		return unknown(name)
 	}
 	remover, open, err := o.remover(name)
 	if err != nil {
@@ -128,7 +139,7 @@ func (o *Operator) Remove(ctx context.Context, b Broker, name string) error {
 	if err != nil {
 		return err
 	}
-	return o.Save()
+	return o.save()
 }
 
 // remover returns keys for users of a tenant's account who may delete its streams,
@@ -138,15 +149,11 @@ func (o *Operator) remover(tenant string) (*keys, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	signer, err := nkeys.CreateAccount()
+	seed, err := newSeed(nkeys.CreateAccount)
 	if err != nil {
 		return nil, "", err
 	}
-	seed, err := signer.Seed()
-	if err != nil {
-		return nil, "", err
-	}
-	k := &keys{Key: c.Subject, Signer: string(seed)}
+	k := &keys{Key: c.Subject, Signer: seed}
 	inbox := "_IN." + string(queue.Provisioner) + ".>"
 	err = addSigner(c, k.Signer, jwt.Permission{Allow: jwt.StringList{"$JS.API.STREAM.DELETE.*"}}, jwt.Permission{Allow: jwt.StringList{inbox}})
 	if err != nil {

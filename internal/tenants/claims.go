@@ -225,6 +225,8 @@ resolver: {
   type: full
   dir: $WRITEBACK_NATS_ACCOUNTS
   allow_delete: true
+  # How soon a node that was away learns what it missed.
+  interval: "2s"
 }
 resolver_preload: {
   %s: %s

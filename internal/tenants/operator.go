@@ -63,15 +63,11 @@ func Create(path string) (*Operator, error) {
 	if err != nil {
 		return nil, err
 	}
-	operator, err := nkeys.CreateOperator()
+	seed, err := newSeed(nkeys.CreateOperator)
 	if err != nil {
 		return nil, err
 	}
-	seed, err := operator.Seed()
-	if err != nil {
-		return nil, err
-	}
-	o := &Operator{path: path, model: m, state: state{Operator: string(seed), Tenants: make(map[string]*tenant)}}
+	o := &Operator{path: path, model: m, state: state{Operator: seed, Tenants: make(map[string]*tenant)}}
 	if o.state.Accounts, err = o.newKeys(func(name string) bool { return !ofTenant(name) }); err != nil {
 		return nil, err
 	}
@@ -85,7 +81,7 @@ func Create(path string) (*Operator, error) {
 	if err := o.claim(); err != nil {
 		return nil, err
 	}
-	return o, o.Save()
+	return o, o.save()
 }
 
 // Open reads the file at path, and keeps others from opening it until Close.
@@ -170,8 +166,8 @@ func isSeed(seed string, kind nkeys.PrefixByte) bool {
 	return err == nil && prefix == kind
 }
 
-// Save replaces the file.
-func (o *Operator) Save() error {
+// save replaces the file.
+func (o *Operator) save() error {
 	text, err := json.MarshalIndent(o.state, "", " ")
 	if err != nil {
 		return err
@@ -190,6 +186,38 @@ func (o *Operator) Save() error {
 	return o.lock.Sync()
 }
 
+// newSeed makes a key of a kind and returns its seed.
+func newSeed(create func() (nkeys.KeyPair, error)) (string, error) {
+	key, err := create()
+	if err != nil {
+		return "", err
+	}
+	seed, err := key.Seed()
+	return string(seed), err
+}
+
+// Renew replaces every key of the file, after a theft. Accounts stay what they
+// are, with their streams; nobody is a user any more. The broker needs the file of
+// [Operator.BrokerConfig] and a restart, and then all of [Operator.Push].
+func (o *Operator) Renew() (err error) {
+	if o.state.Operator, err = newSeed(nkeys.CreateOperator); err != nil {
+		return err
+	}
+	groups := []map[string]*keys{o.state.Accounts}
+	for _, t := range o.state.Tenants {
+		groups = append(groups, t.Accounts)
+	}
+	for _, group := range groups {
+		for _, k := range group {
+			if k.Signer, err = newSeed(nkeys.CreateAccount); err != nil {
+				return err
+			}
+			k.Users, k.Revoked = make(map[string]string), nil
+		}
+	}
+	return o.save()
+}
+
 func (o *Operator) newKeys(meant func(string) bool) (map[string]*keys, error) {
 	all := make(map[string]*keys)
 	for name := range o.model {
@@ -200,15 +228,10 @@ func (o *Operator) newKeys(meant func(string) bool) (map[string]*keys, error) {
 		if err != nil {
 			return nil, err
 		}
-		signer, err := nkeys.CreateAccount()
-		if err != nil {
+		k := &keys{Users: make(map[string]string)}
+		if k.Signer, err = newSeed(nkeys.CreateAccount); err != nil {
 			return nil, err
 		}
-		seed, err := signer.Seed()
-		if err != nil {
-			return nil, err
-		}
-		k := &keys{Signer: string(seed), Users: make(map[string]string)}
 		if k.Key, err = identity.PublicKey(); err != nil {
 			return nil, err
 		}
@@ -258,13 +281,15 @@ func (o *Operator) Add(name string, l Limits) error {
 		return err
 	}
 	o.state.Tenants[name] = &tenant{Limits: l, Accounts: accounts}
-	return o.Save()
+	return o.save()
 }
+
+func unknown(tenant string) error { return fmt.Errorf("tenant %q: there is none of that name", tenant) }
 
 // account returns the account of the users with a role.
 func (o *Operator) account(tenant string, role queue.Role) (name string, k *keys, err error) {
 	if tenant != "" && o.state.Tenants[tenant] == nil {
-		return "", nil, fmt.Errorf("tenant %q: there is none of that name", tenant)
+		return "", nil, unknown(tenant)
 	}
 	var can []string
 	for name, a := range o.model {
@@ -302,22 +327,22 @@ func (o *Operator) Credential(tenant string, role queue.Role, user string) ([]by
 		return nil, err
 	}
 	k.Users[user] = public
-	return file, o.Save()
+	return file, o.save()
 }
 
-// revoke notes that a user is not to be let in any more.
-func (o *Operator) revoke(tenant string, role queue.Role, user string) (account string, err error) {
-	account, k, err := o.account(tenant, role)
+// Revoke takes a user away. The broker knows of it after [Operator.PushRole].
+func (o *Operator) Revoke(tenant string, role queue.Role, user string) error {
+	_, k, err := o.account(tenant, role)
 	if err != nil {
-		return "", err
+		return err
 	}
 	if k.Users[user] == "" {
-		return "", fmt.Errorf("user %q: there is none of that name", user)
+		return fmt.Errorf("user %q: there is none of that name", user)
 	}
 	if k.Revoked == nil {
 		k.Revoked = make(map[string]int64)
 	}
 	k.Revoked[k.Users[user]] = time.Now().Unix()
 	delete(k.Users, user)
-	return account, o.Save()
+	return o.save()
 }
