@@ -66,6 +66,16 @@ func (f *tenantFlags) addName() {
 	f.StringVar(&f.name, "name", "", "`name` of the tenant, as its consumers' configuration has it")
 }
 
+func (f *tenantFlags) addLimits(storage int64, connections int) {
+	f.addName()
+	f.Int64Var(&f.storage, "storage", storage, "`MiB` that its streams may take on disk, all copies of a cluster together")
+	f.IntVar(&f.connections, "connections", connections, "`number` of connections that its consumers may have, and as many its auditors")
+}
+
+func (f *tenantFlags) limits() tenants.Limits {
+	return tenants.Limits{Storage: f.storage << 20, Connections: f.connections}
+}
+
 func (f *tenantFlags) addUser() {
 	f.StringVar(&f.name, "name", "", "`name` of the tenant; left out for publisher and system, who belong to none")
 	f.StringVar(&f.role, "role", "", "`role` of the user: consumer, auditor, provisioner; publisher, system")
@@ -78,10 +88,9 @@ func actions() []action {
 			f.StringVar(&f.accounts, "accounts", "accounts.conf", "`file` to make; it takes the place of nats/accounts.conf")
 		}, nil},
 		{"add", "makes a tenant: accounts, permissions, limits, streams", func(f *tenantFlags) {
-			f.addName()
-			f.Int64Var(&f.storage, "storage", 1024, "`MiB` that its streams may take on disk, all copies of a cluster together")
-			f.IntVar(&f.connections, "connections", 64, "`number` of connections that its consumers may have, and as many its auditors")
+			f.addLimits(1024, 64)
 		}, addTenant},
+		{"limit", "gives a tenant other limits", func(f *tenantFlags) { f.addLimits(0, 0) }, limitTenant},
 		{"credential", "makes a user and the file that it signs in with", func(f *tenantFlags) {
 			f.addUser()
 			f.StringVar(&f.out, "out", "", "`file` to make; broker.nkey_file names it where it is used")
@@ -193,11 +202,23 @@ func writeAccounts(o *tenants.Operator, f *tenantFlags) error {
 }
 
 func addTenant(ctx context.Context, o *tenants.Operator, f *tenantFlags) error {
-	if err := o.Add(f.name, tenants.Limits{Storage: f.storage << 20, Connections: f.connections}); err != nil {
+	if err := o.Add(f.name, f.limits()); err != nil {
 		return cli.Usage(err)
 	}
-	if err := o.Push(ctx, f.b, f.name); err != nil {
-		return fmt.Errorf("the tenant is made, and the broker may not know it (run `publisher tenant push`): %w", err)
+	return reached("the tenant is made", o.Push(ctx, f.b, f.name))
+}
+
+func limitTenant(ctx context.Context, o *tenants.Operator, f *tenantFlags) error {
+	if err := o.Limit(f.name, f.limits()); err != nil {
+		return cli.Usage(err)
+	}
+	return reached("the limits are changed", o.Push(ctx, f.b, f.name))
+}
+
+// reached says what has been done, if the broker could not be told of it.
+func reached(done string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s, and the broker may not know it (run `publisher tenant push`): %w", done, err)
 	}
 	return nil
 }
@@ -223,10 +244,7 @@ func revoke(ctx context.Context, o *tenants.Operator, f *tenantFlags) error {
 	if err := o.Revoke(f.name, role, f.user); err != nil {
 		return cli.Usage(err)
 	}
-	if err := o.PushRole(ctx, f.b, f.name, role); err != nil {
-		return fmt.Errorf("the user is revoked, and the broker may not know it (run `publisher tenant push`): %w", err)
-	}
-	return nil
+	return reached("the user is revoked", o.PushRole(ctx, f.b, f.name, role))
 }
 
 func removeTenant(ctx context.Context, o *tenants.Operator, f *tenantFlags) error {

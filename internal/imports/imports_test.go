@@ -39,6 +39,8 @@ var allowed = map[string][]string{
 	"internal/envelope": {"reset", "secret"},
 	"internal/audit":    {"reset", "seal", "envelope"},
 	"internal/queue":    {"reset", "obs"}, // carries bytes; never sees seal or secret
+	"internal/tenants":  {"nats", "queue", "reset"},
+	"nats":              {},
 
 	// The cloud side.
 	"internal/portal":            {"reset", "secret", "obs", "portal/strictjson"},
@@ -53,7 +55,7 @@ var allowed = map[string][]string{
 	"internal/guard":            {"reset", "secret", "config"},
 
 	// Wiring.
-	"cmd/publisher": {"reset", "secret", "config", "cli", "obs", "seal", "audit", "queue", "portal", "publisher"},
+	"cmd/publisher": {"reset", "secret", "config", "cli", "obs", "seal", "audit", "queue", "portal", "publisher", "tenants"},
 	"cmd/consumer":  {"reset", "secret", "config", "cli", "obs", "seal", "unseal", "envelope", "audit", "queue", "consumer", "directory", "directory/policy", "guard"},
 	"cmd/demo":      {"lab"},
 
@@ -87,6 +89,7 @@ var banned = []struct{ importer, dep, why string }{
 	{"cmd/publisher", module + "internal/directory", "the cloud side never speaks to the directory"},
 	{"cmd/consumer", module + "internal/portal", "the on-premises side serves no callers"},
 	{"cmd/consumer", module + "internal/publisher", "the on-premises side makes no requests"},
+	{"cmd/consumer", module + "internal/tenants", "the on-premises side signs no users of the broker"},
 	{"cmd/publisher", module + "internal/testkit", "what is for tests does not ship"},
 	{"cmd/consumer", module + "internal/testkit", "what is for tests does not ship"},
 	{"cmd/publisher", module + "internal/chaos", "what is for tests does not ship"},
@@ -98,6 +101,7 @@ var banned = []struct{ importer, dep, why string }{
 // servers.
 var sole = map[string][]string{
 	"github.com/nats-io/nats.go": {"internal/queue", "internal/testkit/broker"},
+	"github.com/nats-io/jwt/v2":  {"internal/tenants"},
 	"github.com/go-ldap/ldap/v3": {"internal/directory", "internal/directory/directorytest", "internal/testkit/samba", "internal/testkit/fakead"},
 }
 

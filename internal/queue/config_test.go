@@ -3,7 +3,9 @@ package queue_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/pem"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -99,6 +101,15 @@ func wantError(t *testing.T, err error, texts ...string) {
 	}
 }
 
+// credentials is a file with a token for a key, and a seed.
+func credentials(t *testing.T, subject string, seed []byte) []byte {
+	t.Helper()
+	part := base64.RawURLEncoding.EncodeToString
+	token := part([]byte("{}")) + "." + part([]byte(`{"sub":"`+subject+`"}`)) + "." + part([]byte("signature"))
+	return fmt.Appendf(nil, "-----BEGIN NATS USER JWT-----\n%s\n------END NATS USER JWT------\n\n"+
+		"-----BEGIN USER NKEY SEED-----\n%s\n------END USER NKEY SEED------\n", token, bytes.TrimSpace(seed))
+}
+
 func TestCheckFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -181,6 +192,10 @@ func TestCheckFiles(t *testing.T) {
 		{"the nkey is empty", nkey(write("empty.nk", nil, 0o600)), []string{"broker.nkey_file", "empty.nk", "SU"}},
 		{"the public half", nkey(write("public.nk", []byte(public), 0o600)), []string{"broker.nkey_file", "public.nk", "SU"}},
 		{"a broken seed", nkey(write("broken.nk", bytes.ToLower(seed), 0o600)), []string{"broker.nkey_file", "broken.nk", "SU"}},
+		{"a token of another key", nkey(write("other.creds", credentials(t, "UOTHER", seed), 0o600)), []string{"broker.nkey_file", "other.creds", "of another key"}},
+		{"a token that is none", nkey(write("none.creds", bytes.Replace(credentials(t, public, seed), []byte("."), []byte(" "), 1), 0o600)), []string{"broker.nkey_file", "none.creds", "cannot be read"}},
+		{"a token without its seed", nkey(write("seedless.creds", credentials(t, public, nil), 0o600)), []string{"broker.nkey_file", "seedless.creds", "SU"}},
+		{"others can read the token", nkey(write("open.creds", credentials(t, public, seed), 0o644)), []string{"broker.nkey_file", "open.creds", "0600"}},
 		{"an account's seed", nkey(write("account.nk", accountSeed, 0o600)), []string{"broker.nkey_file", "account.nk", "SU"}},
 		{"the certificate is missing", pair(filepath.Join(dir, "none.pem"), cert.KeyFile), []string{"broker.cert_file", "none.pem", "no such file"}},
 		{"the certificate's key is missing", pair(cert.CertFile, filepath.Join(dir, "none.key")), []string{"broker.key_file", "none.key", "no such file"}},
@@ -210,6 +225,13 @@ func TestCheckFiles(t *testing.T) {
 	if err := good.Check(); err != nil {
 		t.Errorf("good files: %v", err)
 	}
+	withToken := good
+	withToken.NKeyFile = write("good.creds", credentials(t, public, seed), 0o600)
+	if err := withToken.Check(); err != nil {
+		t.Errorf("a good token: %v", err)
+	}
+	withToken.SigningKey = signing
+	wantError(t, withToken.Check(), "broker.nkey_file", "signing key")
 	unlike := good
 	unlike.SigningKey = bytes.Repeat([]byte{1}, 32)
 	if err := unlike.Check(); err != nil {

@@ -167,7 +167,6 @@ func TestTenantsAtRunTime(t *testing.T) {
 	}
 
 	op.restart(t)
-	op.refuses(t, acme)
 	siteLog.await(t, "broker connected again")
 	again, _ := logged(t, op, cloud)
 	flow(t, op, "corp", again.Tenant("corp"), siteConn.OnPremises("corp")).end(t)
@@ -178,6 +177,7 @@ func TestTenantsAtRunTime(t *testing.T) {
 	if err != nil || len(records) != 0 {
 		t.Errorf("acme, made again, has %v (%v)", records, err)
 	}
+	op.refuses(t, acme)
 }
 
 // revoke shuts a user out.
@@ -272,6 +272,14 @@ func TestRevoke(t *testing.T) {
 	op.refuses(t, cloud)
 	conn, _ := logged(t, op, again)
 	flow(t, op, "corp", conn.Tenant("corp"), westConn.OnPremises("corp")).end(t)
+
+	// Who is given another file goes on without a restart.
+	text, err := os.ReadFile(op.user(t, "corp", con, "east").key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, east.key, string(text))
+	eastLog.await(t, "broker connected again")
 }
 
 // TestTenantLimits: a tenant that uses up its storage or its connections is told
@@ -298,6 +306,15 @@ func TestTenantLimits(t *testing.T) {
 	}
 	if _, err := cloud.Tenant("corp").Append(within(t, 10*time.Second), ref(), []byte("x"), 0); err != nil {
 		t.Errorf("the other tenant: %v", err)
+	}
+	op.with(t, func(o *tenants.Operator, b tenants.Broker) error {
+		if err := o.Limit("small", tenants.Limits{Storage: 1 << 20, Connections: 1}); err != nil {
+			return err
+		}
+		return o.Push(within(t, 20*time.Second), b, "small")
+	})
+	if _, err := cloud.Tenant("small").Append(within(t, 10*time.Second), ref(), slices.Repeat([]byte("x"), 15<<10), 0); err != nil {
+		t.Errorf("a tenant whose limit was raised: %v", err)
 	}
 	logged(t, op, op.user(t, "small", con, "east"))
 	second := op.user(t, "small", con, "west")

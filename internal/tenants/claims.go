@@ -9,17 +9,13 @@ import (
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
+
+	"writeback/internal/queue"
 )
 
 // maxPayload is that of nats-server.conf. The server's own is higher in operator
 // mode, for the publishers' account, whose document grows with every tenant.
 const maxPayload = 64 << 10
-
-// Of what a tenant's account holds; see internal/queue/streams.go.
-const (
-	maxStreams   = 5
-	maxConsumers = 1
-)
 
 // claims returns the document of an account, of the broker if tenant is empty.
 func (o *Operator) claims(tenant, name string) (*jwt.AccountClaims, error) {
@@ -33,7 +29,8 @@ func (o *Operator) claims(tenant, name string) (*jwt.AccountClaims, error) {
 	if t := o.state.Tenants[tenant]; t != nil {
 		c.Limits.Conn = int64(t.Connections)
 		if a.streams {
-			c.Limits.JetStreamLimits = jwt.JetStreamLimits{DiskStorage: t.Storage, Streams: maxStreams, Consumer: maxConsumers}
+			streams, consumers := queue.Held()
+			c.Limits.JetStreamLimits = jwt.JetStreamLimits{DiskStorage: t.Storage, Streams: int64(streams), Consumer: int64(consumers)}
 		}
 	}
 	for _, e := range a.exports {

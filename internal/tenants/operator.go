@@ -266,6 +266,26 @@ func (o *Operator) Users(tenant string) map[queue.Role][]string {
 	return users
 }
 
+func (l Limits) check() error {
+	if l.Storage <= 0 || l.Connections <= 0 {
+		return errors.New("storage and connections must be more than 0")
+	}
+	return nil
+}
+
+// Limit gives a tenant other limits. The broker knows of it after [Operator.Push].
+func (o *Operator) Limit(name string, l Limits) error {
+	t := o.state.Tenants[name]
+	if t == nil {
+		return unknown(name)
+	}
+	if err := l.check(); err != nil {
+		return fmt.Errorf("tenant %s: %w", name, err)
+	}
+	t.Limits = l
+	return o.save()
+}
+
 // Add makes a tenant. The broker knows of it after [Operator.Push].
 func (o *Operator) Add(name string, l Limits) error {
 	switch err := reset.ValidName(name); {
@@ -273,8 +293,9 @@ func (o *Operator) Add(name string, l Limits) error {
 		return fmt.Errorf("tenant %q: %w", name, err)
 	case o.state.Tenants[name] != nil:
 		return fmt.Errorf("tenant %s: is there already", name)
-	case l.Storage <= 0 || l.Connections <= 0:
-		return fmt.Errorf("tenant %s: storage and connections must be more than 0", name)
+	}
+	if err := l.check(); err != nil {
+		return fmt.Errorf("tenant %s: %w", name, err)
 	}
 	accounts, err := o.newKeys(ofTenant)
 	if err != nil {
