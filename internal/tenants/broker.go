@@ -45,6 +45,16 @@ func (b Broker) as(ctx context.Context, k *keys, role queue.Role, f func(*queue.
 // tell gives signed documents of accounts to all servers that run. One that does
 // not has them from the others when it is back.
 func (o *Operator) tell(ctx context.Context, b Broker, documents []string) error {
+	// Of two documents of an account, servers that were apart keep the one that was
+	// signed later.
+	now := time.Now().Unix()
+	if now < o.state.Told {
+		return fmt.Errorf("the clock of this machine is behind: the broker was told something at %s", time.Unix(o.state.Told, 0).UTC().Format(time.RFC3339))
+	}
+	o.state.Told = now
+	if err := o.save(); err != nil {
+		return err
+	}
 	return b.as(ctx, o.keys("", accountSystem), queue.Operator, func(c *queue.Conn) error {
 		servers, err := c.UpdateAccounts(ctx, documents)
 		if err == nil {
@@ -118,6 +128,7 @@ func (o *Operator) Remove(ctx context.Context, b Broker, name string) error {
 	}
 	delete(o.state.Tenants, name)
 	without, err := o.documents("", accountPublishers)
+	o.state.Tenants[name] = t // until it is gone
 	if err != nil {
 		return err
 	}
@@ -139,6 +150,7 @@ func (o *Operator) Remove(ctx context.Context, b Broker, name string) error {
 	if err != nil {
 		return err
 	}
+	delete(o.state.Tenants, name)
 	return o.save()
 }
 

@@ -13,6 +13,9 @@ import (
 	"writeback/internal/queue"
 )
 
+// never is a time in Unix seconds that no user is made after, whatever a clock says.
+const never = 1 << 40
+
 // maxPayload is that of nats-server.conf. The server's own is higher in operator
 // mode, for the publishers' account, whose document grows with every tenant.
 const maxPayload = 64 << 10
@@ -58,8 +61,8 @@ func (o *Operator) claims(tenant, name string) (*jwt.AccountClaims, error) {
 	if err := addSigner(c, keys.Signer, permissions(tenant, a.publish), permissions(tenant, a.subscribe)); err != nil {
 		return nil, err
 	}
-	for user, at := range keys.Revoked {
-		c.RevokeAt(user, time.Unix(at, 0))
+	for _, user := range keys.Revoked {
+		c.RevokeAt(user, time.Unix(never, 0))
 	}
 	return c, nil
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/jwt/v2"
 
@@ -171,6 +172,17 @@ func TestFile(t *testing.T) {
 	}
 	if _, err := Open(filepath.Join(t.TempDir(), "none.json")); !os.IsNotExist(err) && !strings.Contains(fmt.Sprint(err), "no such file") {
 		t.Errorf("a file that is not there: %v", err)
+	}
+}
+
+// TestClockBehind: the broker is told nothing that it may take for older than what
+// it has.
+func TestClockBehind(t *testing.T) {
+	o := create(t)
+	o.state.Told = time.Now().Add(time.Minute).Unix()
+	err := o.Push(t.Context(), Broker{Say: func(string) {}})
+	if err == nil || !strings.Contains(err.Error(), "the clock of this machine is behind") {
+		t.Errorf("got %v, want the clock named", err)
 	}
 }
 
