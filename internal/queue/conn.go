@@ -95,8 +95,8 @@ func Connect(cfg Config, role Role, log zerolog.Logger) (*Conn, error) {
 			}
 		}),
 		nats.ConnectHandler(func(nc *nats.Conn) {
-			c.log.Info().Str(obs.Server, nc.ConnectedServerName()).Msg("broker connected")
 			c.setLost(time.Time{})
+			c.log.Info().Str(obs.Server, nc.ConnectedServerName()).Msg("broker connected")
 		}),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			c.log.Warn().AnErr(obs.Cause, err).Msg("broker disconnected")
@@ -213,12 +213,12 @@ func (c *Conn) away() bool {
 }
 
 func (c *Conn) onReconnect(nc *nats.Conn) {
-	c.log.Info().Str(obs.Server, nc.ConnectedServerName()).Msg("broker connected again")
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.lost = time.Time{}
 	close(c.renewed)
 	c.renewed = make(chan struct{})
+	c.mu.Unlock()
+	c.log.Info().Str(obs.Server, nc.ConnectedServerName()).Msg("broker connected again")
 }
 
 // untilReconnect returns a context that ends with ctx and at the next

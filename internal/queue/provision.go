@@ -98,8 +98,11 @@ func (c *Conn) create(ctx context.Context, want jetstream.StreamConfig) error {
 func retry(ctx context.Context, f func() error) error {
 	var last error
 	err := backoff.Retry(func() error {
-		last = f()
-		return last
+		err := f()
+		if last == nil || ctx.Err() == nil { // an attempt that was cut off tells less than the one before
+			last = err
+		}
+		return err
 	}, backoff.WithContext(backoff.NewConstantBackOff(lastRetry), ctx))
 	if err != nil && ctx.Err() != nil {
 		return errors.Join(err, last)
