@@ -61,3 +61,10 @@ func FuzzAnnouncement(f *testing.F) {
 		return a.Encode()
 	})
 }
+
+func FuzzSwitch(f *testing.F) {
+	malleable(f, []string{"switch"}, ParseSwitch, func(s *Switch) []byte {
+		s.clear = nil
+		return s.Encode()
+	})
+}

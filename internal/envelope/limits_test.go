@@ -136,7 +136,7 @@ func TestPrivateSizeHardlyTells(t *testing.T) {
 	}
 }
 
-func TestLargestRequestAndAnnouncement(t *testing.T) {
+func TestLargestMessages(t *testing.T) {
 	q := testRequest(t)
 	q.header = nil
 	q.Header.Tenant, q.Header.Publisher = strings.Repeat("t", 24), strings.Repeat("p", 24)
@@ -146,6 +146,12 @@ func TestLargestRequestAndAnnouncement(t *testing.T) {
 	}
 	if _, err := ParseRequest(q.Encode()); err != nil {
 		t.Errorf("the largest request of %d bytes: %v", len(q.Encode()), err)
+	}
+	sw, who := testSwitch(t), Private{Source: strings.Repeat("s", 70000), Address: strings.Repeat("a", 70000)}
+	who.Actor = reset.Actor{Kind: reset.Admin, Subject: strings.Repeat("x", reset.MaxSubject)}
+	sw.Private = append(who.Encode(), make([]byte, 28)...) // nonce and tag
+	if _, err := ParseSwitch(sw.Encode()); err != nil {
+		t.Errorf("the largest switch of %d bytes: %v", len(sw.Encode()), err)
 	}
 	a := testAnnouncement(t)
 	a.Tenant, a.Replica, a.Version, a.DC = strings.Repeat("t", 24), strings.Repeat("c", 24), strings.Repeat("1", 70000), strings.Repeat("d", 70000)
@@ -170,6 +176,9 @@ func TestRefusedForms(t *testing.T) {
 		{"request too large", func() error { _, err := ParseRequest(make([]byte, MaxRequest+1)); return err }},
 		{"record too large", func() error { _, err := ParseRecord(make([]byte, MaxRecord+1)); return err }},
 		{"announcement too large", func() error { _, err := ParseAnnouncement(make([]byte, MaxAnnouncement+1)); return err }},
+		{"switch too large", func() error { _, err := ParseSwitch(make([]byte, MaxSwitch+1)); return err }},
+		{"switch 0", func() error { s := testSwitch(t); s.Name = 0; _, err := ParseSwitch(s.Encode()); return err }},
+		{"switch 3", func() error { s := testSwitch(t); s.Name = 3; _, err := ParseSwitch(s.Encode()); return err }},
 		{"tenant with a dot", func() error {
 			r := testRecord(t, Settled)
 			r.Tenant = "a.b"

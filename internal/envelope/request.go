@@ -1,7 +1,8 @@
 // Package envelope is the one encoding of everything that crosses the broker:
-// the request ([Request]), the records of its life ([Record]) and the
-// announcements of consumers ([Announcement]). It encodes and decodes; sealing
-// and signing are done by others over the bytes it returns.
+// the request ([Request]), the records of its life ([Record]), the
+// announcements of consumers ([Announcement]) and the tenant's switches
+// ([Switch]). It encodes and decodes; sealing and signing are done by others
+// over the bytes it returns.
 //
 // Fields stand in a fixed order, integers are big-endian with a fixed width,
 // byte strings have a 16-bit length before them; there are no maps, no optional

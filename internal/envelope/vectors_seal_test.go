@@ -41,6 +41,13 @@ func TestVectorsAreSigned(t *testing.T) {
 	if err != nil || !consumers.Verify(a.Signer, at, seal.KindAnnounce, a.Signed(), a.Sig) {
 		t.Errorf("the announcement does not verify: %v", err)
 	}
+	sw, err := ParseSwitch(testSwitch(t).Encode())
+	if err != nil || !publishers.Verify(sw.Signer, at, seal.KindSwitch, sw.Signed(), sw.Sig) {
+		t.Errorf("the switch does not verify: %v", err)
+	}
+	if _, err := recordKey.Open(sw.Clear(), sw.Private); err != nil {
+		t.Errorf("the private part of the switch: %v", err)
+	}
 	for k := Accepted; k <= Corrected; k++ {
 		rec, err := ParseRecord(testRecord(t, k).Encode())
 		if err != nil {
@@ -60,9 +67,10 @@ func TestSignedIsWhatWasReceived(t *testing.T) {
 	q, _ := ParseRequest(testRequest(t).Encode())
 	rec, _ := ParseRecord(testRecord(t, Settled).Encode())
 	a, _ := ParseAnnouncement(testAnnouncement(t).Encode())
-	before := [][]byte{q.Signed(), rec.Signed(), a.Signed(), q.HeaderBytes(), rec.Clear()}
-	q.Header.Operation, rec.Code, a.DC = reset.Probe, reset.Applied, "evil"
-	for i, after := range [][]byte{q.Signed(), rec.Signed(), a.Signed(), q.HeaderBytes(), rec.Clear()} {
+	sw, _ := ParseSwitch(testSwitch(t).Encode())
+	before := [][]byte{q.Signed(), rec.Signed(), a.Signed(), q.HeaderBytes(), rec.Clear(), sw.Signed(), sw.Clear()}
+	q.Header.Operation, rec.Code, a.DC, sw.On = reset.Probe, reset.Applied, "evil", false
+	for i, after := range [][]byte{q.Signed(), rec.Signed(), a.Signed(), q.HeaderBytes(), rec.Clear(), sw.Signed(), sw.Clear()} {
 		if !bytes.Equal(before[i], after) {
 			t.Errorf("signed bytes %d are made from the fields", i)
 		}

@@ -105,7 +105,14 @@ func testRecord(t testing.TB, kind Kind) *Record {
 		rec.Request, rec.Doubt, rec.Asked = count[[32]byte](0xb0), true, kind == Claimed
 	}
 	rec.Code = map[Kind]reset.Code{Settled: reset.PasswordTooShort, Cancelled: reset.Expired, Corrected: reset.Applied}[kind]
-	// As seal.RecordKey.Seal does it, but for the nonce.
+	rec.Private = encrypt(t, testPrivate(), rec.Clear())
+	rec.Sig = s.Sign(seal.KindRecord, rec.Signed())
+	return rec
+}
+
+// encrypt is as seal.RecordKey.Seal does it, but for the nonce.
+func encrypt(t testing.TB, p *Private, clear []byte) []byte {
+	t.Helper()
 	block, err := aes.NewCipher(recordKey[:])
 	if err != nil {
 		t.Fatal(err)
@@ -115,9 +122,19 @@ func testRecord(t testing.TB, kind Kind) *Record {
 		t.Fatal(err)
 	}
 	nonce := bytes.Repeat([]byte{0xc0}, gcm.NonceSize())
-	rec.Private = gcm.Seal(nonce, nonce, testPrivate().Encode(), rec.Clear())
-	rec.Sig = s.Sign(seal.KindRecord, rec.Signed())
-	return rec
+	return gcm.Seal(nonce, nonce, p.Encode(), clear)
+}
+
+func testSwitch(t testing.TB) *Switch {
+	s := signer(t, seal.PurposePublisher)
+	w := &Switch{
+		Tenant: "corp", Name: reset.SwitchUnlock, On: true, Number: 1_793_882_096_789, Time: at, Signer: s.Public().ID(),
+		ID: count[[16]byte](0x10), Month: 202611,
+	}
+	who := &Private{Actor: reset.Actor{Kind: reset.Admin, Subject: "help desk"}, Source: "portal", Address: "192.0.2.7"}
+	w.Private = encrypt(t, who, w.Clear())
+	w.Sig = s.Sign(seal.KindSwitch, w.Signed())
+	return w
 }
 
 func testAnnouncement(t testing.TB) *Announcement {
@@ -142,7 +159,7 @@ type codec struct {
 }
 
 func codecs(t testing.TB) map[string]codec {
-	body, private, request, announcement := testBody(), testPrivate(), testRequest(t), testAnnouncement(t)
+	body, private, request, announcement, sw := testBody(), testPrivate(), testRequest(t), testAnnouncement(t), testSwitch(t)
 	all := map[string]codec{
 		"header": {request.Header, func() []byte { return request.Header.Append(nil) }, func(b []byte) (any, error) {
 			r := reader{b: b}
@@ -153,6 +170,7 @@ func codecs(t testing.TB) map[string]codec {
 		"body":         {body, func() []byte { return plain(body) }, func(b []byte) (any, error) { return ParseBody(b) }},
 		"private":      {private, private.Encode, func(b []byte) (any, error) { return ParsePrivate(b) }},
 		"announcement": {announcement, announcement.Encode, func(b []byte) (any, error) { return ParseAnnouncement(b) }},
+		"switch":       {sw, sw.Encode, func(b []byte) (any, error) { return ParseSwitch(b) }},
 	}
 	for k := Accepted; k <= Corrected; k++ {
 		rec := testRecord(t, k)

@@ -23,6 +23,7 @@ const (
 	KindRequest  Kind = "writeback/1 request"
 	KindRecord   Kind = "writeback/1 record"
 	KindAnnounce Kind = "writeback/1 announce"
+	KindSwitch   Kind = "writeback/1 switch"
 )
 
 // A KeyID names a signing key: the first half of the SHA-256 of its public
