@@ -24,7 +24,7 @@ const (
 // A JetStream API that takes no body does what it says for an empty answer.
 var outOfReach = []string{
 	"req.00", "rec.p1.00.pub", "rec.p1.00.con", "evt.start", "corp.evt.start",
-	"$KV.switches.writeback", "corp.$KV.switches.writeback", "$KV.consumers.forged", "alive.forged", "corp.alive.forged",
+	"$KV.switches.writeback", "$KV.consumers.forged", "alive.forged", "corp.alive.forged",
 	"$JS.API.STREAM.DELETE.RECORDS", "corp.$JS.API.STREAM.DELETE.RECORDS",
 	"$JS.API.STREAM.DELETE.REQUESTS", "corp.$JS.API.STREAM.DELETE.REQUESTS",
 	"$JS.API.STREAM.DELETE.KV_switches", "$JS.API.STREAM.PURGE.KV_switches", "corp.$JS.API.STREAM.PURGE.KV_switches",
@@ -55,7 +55,7 @@ func TestReplySubject(t *testing.T) {
 		t.Fatal(err)
 	}
 	ack := held.Reply
-	readers := []string{"corp.req.00", "corp.rec.p1.00.pub", "corp.rec.p1.00.con", "corp.$KV.consumers.forged"}
+	readers := []string{"corp.req.00", "corp.rec.p1.00.pub", "corp.rec.p1.00.con", "corp.$KV.consumers.forged", "corp.$KV.switches.writeback"}
 	tests := []struct {
 		name    string
 		role    queue.Role
@@ -86,7 +86,7 @@ func TestReplySubject(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			also := tt.also
 			if tt.role == con {
-				also = []string{"corp.req.00", "corp.rec.p1.00.pub"}
+				also = []string{"corp.req.00", "corp.rec.p1.00.pub", "corp.$KV.switches.writeback"}
 			}
 			divert(t, s, tt.role, tt.subject, tt.body, append(also, outOfReach...)...)
 			after := contents(t, s)

@@ -104,8 +104,7 @@ func streams(replicas int) []jetstream.StreamConfig {
 			MaxMsgSize:        maxMessage,
 			Discard:           jetstream.DiscardNew,
 			DenyDelete:        true,
-			AllowRollup:       true,
-			AllowDirect:       true,
+			DenyPurge:         true,
 		},
 	}
 	for i := range list {

@@ -27,6 +27,7 @@ const (
 	bucketPresence = "consumers"
 	bucketSwitches = "switches"
 	presence       = "$KV." + bucketPresence + "."
+	switches       = "$KV." + bucketSwitches + "."
 	alive          = "alive." // where an announcement is heard once it is stored
 )
 
@@ -116,7 +117,14 @@ func (t *Tenant) Append(ctx context.Context, ref reset.Ref, record []byte, expec
 	msg.Header.Set("Nats-Expected-Last-Subject-Sequence-Subject", "rec.*."+ref.ID.String()+".*")
 	msg.Header.Set("Nats-Expected-Last-Subject-Sequence", strconv.FormatUint(expect, 10))
 	msg.Header.Set("Nats-Expected-Stream", streamRecords)
-	return t.publish(ctx, msg, expect == 0, func(err error, ambiguous bool) error {
+	return t.swap(ctx, msg, expect == 0, func() ([]reset.Stored, error) { return t.Records(ctx, ref.ID) })
+}
+
+// swap publishes a message that is to follow the newest one of a chain, which is
+// what its headers say. stored returns what the chain has now, to look for our own
+// message in.
+func (t *Tenant) swap(ctx context.Context, msg *nats.Msg, hasty bool, stored func() ([]reset.Stored, error)) (uint64, error) {
+	return t.publish(ctx, msg, hasty, func(err error, ambiguous bool) error {
 		switch refusal(err) {
 		case errWrongSequence:
 			if !ambiguous {
@@ -126,14 +134,14 @@ func (t *Tenant) Append(ctx context.Context, ref reset.Ref, record []byte, expec
 		default:
 			return err
 		}
-		// The newest record may be our own, stored by an attempt that was
-		// not answered.
-		stored, readErr := t.Records(ctx, ref.ID)
+		// The newest may be our own, stored by an attempt that was not
+		// answered.
+		chain, readErr := stored()
 		if readErr != nil {
 			return readErr
 		}
-		for _, s := range stored {
-			if string(s.Data) == string(record) {
+		for _, s := range chain {
+			if string(s.Data) == string(msg.Data) {
 				return readBack(s.Seq)
 			}
 		}
