@@ -164,7 +164,9 @@ func follows(last, next *envelope.Record, byPublisher bool) bool {
 		return own && next.Code != ""
 	case envelope.Cancelled:
 		untouched := last.Kind == envelope.Accepted || last.Kind == envelope.Released && !last.Doubt
-		return byPublisher && untouched && (next.Code == reset.Expired || next.Code == reset.InProgress)
+		// What a switch stops is never put into the queue.
+		off := next.Code == reset.OperationOff && last.Kind == envelope.Accepted
+		return byPublisher && untouched && (next.Code == reset.Expired || next.Code == reset.InProgress || off)
 	case envelope.Corrected:
 		return !byPublisher && next.Code != "" &&
 			last.Kind == envelope.Settled && last.Code == reset.Unconfirmed

@@ -18,6 +18,7 @@ const table = `
 accepted            consumer   claimed
 accepted            publisher  cancelled expired
 accepted            publisher  cancelled in_progress
+accepted            publisher  cancelled operation_off
 
 claimed             own        claimed doubt
 claimed             own        released
@@ -85,7 +86,7 @@ func TestTable(t *testing.T) {
 	copied := NewLog(signer(t, seal.PurposeConsumer, 3), "con_1") // another replica that claims to be this run
 	copied.run = w.con.run
 	writers := map[string]*Log{"own": w.con, "other": w.con2, "other run": w.again, "other key": copied, "publisher": w.pub, "other publisher": w.pub2}
-	codes := []reset.Code{"", reset.Applied, reset.PasswordRefused, reset.InProgress, reset.Expired, reset.Unconfirmed}
+	codes := []reset.Code{"", reset.Applied, reset.PasswordRefused, reset.InProgress, reset.OperationOff, reset.Expired, reset.Unconfirmed}
 	legal := 0
 	for last, stored := range ends {
 		chain, err := w.verifier.Verify(id, stored)

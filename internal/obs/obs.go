@@ -39,6 +39,8 @@ const (
 	Tenant       = "tenant"        // name
 	Text         = "text"          // what a directory wrote; at debug, on premises only
 	Token        = "token_id"      // names a token without being one
+	Switch       = "switch"        // writeback, unlock
+	On           = "on"            // whether a switch is
 	Took         = "took_ms"       // milliseconds
 	Version      = "version"       // of this program or another
 	Wait         = "wait_ms"       // until it is tried again, in milliseconds

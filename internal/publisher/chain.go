@@ -29,7 +29,7 @@ func (p *Publisher) close(ctx context.Context, t *tenant, chain audit.Chain) (au
 	default:
 		return chain, nil
 	}
-	ended, err := p.end(ctx, t, chain, kind, code)
+	ended, err := p.end(ctx, t, chain, kind, reset.Outcome{Code: code})
 	if errors.Is(err, reset.ErrConflict) {
 		return p.read(ctx, t, chain[0].ID)
 	}
@@ -37,15 +37,15 @@ func (p *Publisher) close(ctx context.Context, t *tenant, chain audit.Chain) (au
 }
 
 // end writes a final record after the newest one.
-func (p *Publisher) end(ctx context.Context, t *tenant, chain audit.Chain, kind envelope.Kind, code reset.Code) (audit.Chain, error) {
+func (p *Publisher) end(ctx context.Context, t *tenant, chain audit.Chain, kind envelope.Kind, o reset.Outcome) (audit.Chain, error) {
 	first, last := chain[0], chain.Last()
 	rec := envelope.Record{
-		Kind: kind, Tenant: t.Name, Publisher: first.Publisher, ID: first.ID, Operation: first.Operation, Code: code,
+		Kind: kind, Tenant: t.Name, Publisher: first.Publisher, ID: first.ID, Operation: first.Operation, Code: o.Code,
 		Time: time.Now(), Parent: last.Hash, ParentSeq: last.Seq, Request: last.Request,
 		Doubt: last.Doubt, Asked: last.Asked, Month: first.Month,
 	}
 	var sealing *seal.RecordKey
-	private := envelope.Private{}
+	private := envelope.Private{Details: o.Details}
 	if key, ok := p.cfg.Months.Key(seal.Month(first.Month), t.Name, first.ID); ok {
 		sealing = &key
 		if about, err := audit.Private(key, first); err == nil {

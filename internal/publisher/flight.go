@@ -21,7 +21,8 @@ type flight struct {
 	sub     reset.Submission
 	key     seal.RecordKey
 	month   seal.Month
-	boxes   []seal.Box
+	boxes   []seal.Box     // empty if it is switched off
+	off     *reset.Outcome // by a switch; nil if it is not
 	arrived time.Time
 
 	accepted audit.Link // the first of chain
@@ -192,7 +193,7 @@ func (f *flight) refresh(ctx context.Context) {
 }
 
 // cancel ends the request if nothing was sent for it, for certain.
-func (f *flight) cancel(ctx context.Context, code reset.Code) {
+func (f *flight) cancel(ctx context.Context, o reset.Outcome) {
 	ctx, stop := context.WithTimeout(ctx, acceptTimeout)
 	defer stop()
 	f.mu.Lock()
@@ -201,7 +202,7 @@ func (f *flight) cancel(ctx context.Context, code reset.Code) {
 	if !chain.Cancellable() {
 		return
 	}
-	chain, err := f.p.end(ctx, f.t, chain, envelope.Cancelled, code)
+	chain, err := f.p.end(ctx, f.t, chain, envelope.Cancelled, o)
 	if err != nil {
 		if !errors.Is(err, reset.ErrConflict) {
 			f.p.cfg.Logger.Warn().Stringer(obs.Request, f.ref).AnErr(obs.Cause, err).Msg("cancelling a request")

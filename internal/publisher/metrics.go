@@ -10,6 +10,7 @@ type metrics struct {
 	outcomes    *prometheus.CounterVec
 	corrections *prometheus.CounterVec
 	wait        prometheus.Histogram
+	switches    *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) metrics {
@@ -28,9 +29,16 @@ func newMetrics(reg prometheus.Registerer) metrics {
 			Buckets: prometheus.ExponentialBuckets(0.004, 2, 16), // 4 ms to 131 s
 		}),
 	}
+	m.switches = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "writeback_publisher_switches_refused_total",
+		Help: "Values of a tenant's switch that the broker showed and that were not believed, by why.",
+	}, []string{"reason"})
+	for _, reason := range switchReasons() {
+		m.switches.WithLabelValues(reason)
+	}
 	for _, code := range reset.Codes() {
 		m.outcomes.WithLabelValues(string(code)) // shown as 0 from the start
 	}
-	reg.MustRegister(m.outcomes, m.corrections, m.wait)
+	reg.MustRegister(m.outcomes, m.corrections, m.wait, m.switches)
 	return m
 }

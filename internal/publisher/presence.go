@@ -24,9 +24,9 @@ type presence struct {
 }
 
 type consumer struct {
-	at  time.Time // as it says itself
-	run [16]byte
-	box seal.Box
+	said  *envelope.Announcement // its last, by its own clock
+	since time.Time              // it is heard of without a gap, by its own clock
+	box   seal.Box
 }
 
 func newPresence(t Tenant, log zerolog.Logger) *presence {
@@ -54,14 +54,14 @@ func (p *presence) hear(b []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	before, known := p.seen[a.Replica]
-	again := known && before.run == a.Run
+	again := known && before.said.Run == a.Run
 	// The first that we hear of a replica may be what the broker has kept; a
 	// later one was made just now.
 	oldest := reset.Presence + reset.ClockSkew
 	if again {
 		oldest = reset.ClockSkew
 	}
-	if again && a.Time.Equal(before.at) {
+	if again && a.Time.Equal(before.said.Time) {
 		return
 	}
 	switch ahead := a.Time.Sub(now); {
@@ -77,25 +77,28 @@ func (p *presence) hear(b []byte) {
 		p.skewed[a.Replica] = now
 		return
 	}
-	if known && a.Time.Before(before.at) {
+	if known && a.Time.Before(before.said.Time) {
 		return // shown again, perhaps of an earlier run, whose key is gone
 	}
 	delete(p.skewed, a.Replica)
-	p.seen[a.Replica] = consumer{at: a.Time, run: a.Run, box: box}
+	next := consumer{said: a, since: a.Time, box: box}
+	if again && a.Time.Sub(before.said.Time) <= reset.Presence {
+		next.since = before.since
+	}
+	p.seen[a.Replica] = next
 	if !again {
 		log.Info().Str(obs.Version, a.Version).Msg("a consumer has announced itself")
 	}
 }
 
-// boxes returns the sealing keys of the consumers that are alive, the latest
-// heard of first, at most [seal.MaxRecipients]. Its error is a
-// [*reset.Refusal].
-func (p *presence) boxes(now time.Time) ([]seal.Box, error) {
+// live returns the consumers that are alive, the latest heard of first, one at
+// least. Its error is a [*reset.Refusal].
+func (p *presence) live(now time.Time) ([]consumer, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var live []consumer
 	for _, c := range p.seen {
-		if now.Sub(c.at) <= reset.Presence {
+		if now.Sub(c.said.Time) <= reset.Presence {
 			live = append(live, c)
 		}
 	}
@@ -108,7 +111,17 @@ func (p *presence) boxes(now time.Time) ([]seal.Box, error) {
 		}
 		return nil, &reset.Refusal{Code: code, Detail: detail, RetryAfter: retryAfter}
 	}
-	slices.SortFunc(live, func(a, b consumer) int { return b.at.Compare(a.at) })
+	slices.SortFunc(live, func(a, b consumer) int { return b.said.Time.Compare(a.said.Time) })
+	return live, nil
+}
+
+// boxes returns the sealing keys of the consumers that are alive, at most
+// [seal.MaxRecipients]. Its error is that of live.
+func (p *presence) boxes(now time.Time) ([]seal.Box, error) {
+	live, err := p.live(now)
+	if err != nil {
+		return nil, err
+	}
 	var boxes []seal.Box
 	for _, c := range live[:min(len(live), seal.MaxRecipients)] {
 		boxes = append(boxes, c.box)

@@ -42,6 +42,12 @@ type Broker interface {
 	Live(publisher string, f func(reset.ID, reset.Stored)) error
 	// Announcements calls f with what every consumer says.
 	Announcements(ctx context.Context, f func([]byte)) error
+	// Switch returns the newest value of a switch; its sequence is 0 where
+	// there is none.
+	Switch(ctx context.Context, name reset.SwitchName) (reset.Stored, error)
+	// PutSwitch stores a value of a switch, if the newest one has sequence
+	// expect. Its errors are those of Append.
+	PutSwitch(ctx context.Context, name reset.SwitchName, value []byte, expect uint64) (seq uint64, err error)
 }
 
 // A Tenant is one AD domain.
@@ -87,6 +93,7 @@ func New(cfg Config) *Publisher {
 			Tenant:   t,
 			verify:   audit.Verifier{Tenant: t.Name, Publishers: cfg.Publishers, Consumers: t.Consumers},
 			presence: newPresence(t, cfg.Logger),
+			switches: newSwitches(t, cfg, p.metrics),
 			open:     make(map[reset.ID]*flight),
 		}
 	}
@@ -110,7 +117,7 @@ func (p *Publisher) Dismiss() { close(p.dismiss) }
 // hand when the program stops.
 const stopTimeout = 10 * time.Second
 
-// Run listens for announcements and outcomes and closes what others left open,
+// Run listens for announcements and outcomes, follows the switches and closes what others left open,
 // until ctx ends; then it waits until every request in hand is safe with the
 // broker, for [stopTimeout] at most. It is called once, and nothing is submitted
 // after ctx has ended.
@@ -127,6 +134,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 				sleep(ctx, time.Second)
 			}
 		})
+		wg.Go(func() { t.switches.watch(ctx) })
 		wg.Go(func() { p.sweep(ctx, t) })
 	}
 	<-ctx.Done()
@@ -174,6 +182,7 @@ type tenant struct {
 	Tenant
 	verify   audit.Verifier
 	presence *presence
+	switches *switches
 
 	mu   sync.Mutex
 	open map[reset.ID]*flight
@@ -218,6 +227,18 @@ func (p *Publisher) Keys(context.Context) error {
 		return fmt.Errorf("record_key_file: its last key was for %s; run `publisher init` and restart the publishers", until)
 	}
 	return nil
+}
+
+// Switches returns an error if the switches of a tenant were not read in the last
+// seconds. It is a check of /readyz.
+func (p *Publisher) Switches(context.Context) error {
+	var errs []error
+	for _, t := range p.tenants {
+		if err := t.switches.stale(time.Now()); err != nil {
+			errs = append(errs, fmt.Errorf("tenant %s: %w", t.Name, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Presence returns an error if no consumer of a tenant was heard of for

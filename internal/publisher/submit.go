@@ -41,8 +41,7 @@ func (p *Publisher) Submit(ctx context.Context, s reset.Submission, password, cu
 	t := p.tenants[s.Tenant]
 	if t == nil {
 		secrets.wipe()
-		return reset.Status{}, &reset.Refusal{Code: reset.Forbidden, Field: "tenant", Detail: "of this token is not served here",
-			Err: fmt.Errorf("the token names tenant %q, which the configuration does not have", s.Tenant)}
+		return reset.Status{}, notServed(s.Tenant)
 	}
 	f, err := p.accept(ctx, t, s)
 	switch {
@@ -73,9 +72,15 @@ var errAgain = errors.New("the idempotency key was used before")
 // accept writes the accepted record (step 2).
 func (p *Publisher) accept(ctx context.Context, t *tenant, s reset.Submission) (*flight, error) {
 	arrived := time.Now()
-	boxes, err := t.presence.boxes(arrived)
+	off, err := t.switches.off(s.Operation)
 	if err != nil {
 		return nil, err
+	}
+	var boxes []seal.Box
+	if off == nil {
+		if boxes, err = t.presence.boxes(arrived); err != nil {
+			return nil, err
+		}
 	}
 	if !t.hasRoom() {
 		return nil, &reset.Refusal{Code: reset.TooMany, Detail: nothingDone, RetryAfter: retryAfter,
@@ -93,7 +98,7 @@ func (p *Publisher) accept(ctx context.Context, t *tenant, s reset.Submission) (
 	}
 	f := &flight{
 		p: p, t: t, ref: reset.Ref{Publisher: p.cfg.Log.Name(), ID: id}, sub: s, key: key, month: month,
-		boxes: boxes, arrived: arrived, changed: make(chan struct{}),
+		boxes: boxes, off: off, arrived: arrived, changed: make(chan struct{}),
 	}
 	rec := envelope.Record{
 		Kind: envelope.Accepted, Tenant: s.Tenant, Publisher: f.ref.Publisher, ID: id,
@@ -189,6 +194,12 @@ func (p *Publisher) poll(ctx context.Context, t *tenant, chain audit.Chain, wait
 func (p *Publisher) carry(ctx context.Context, f *flight, secrets passwords) {
 	log := p.cfg.Logger.With().Stringer(obs.Request, f.ref).Str(obs.Tenant, f.t.Name).Logger()
 	defer f.forget()
+	if f.off != nil {
+		secrets.wipe()
+		f.cancel(ctx, *f.off)
+		f.follow(ctx)
+		return
+	}
 	request, err := f.seal(secrets)
 	secrets.wipe()
 	if err != nil {
@@ -215,7 +226,7 @@ func (p *Publisher) carry(ctx context.Context, f *flight, secrets passwords) {
 		f.mark(func(l *reset.Timeline) { l.Stored = time.Since(f.arrived) })
 	case errors.Is(err, reset.ErrSlotTaken):
 		// Said only if the cancel wins: a copy of ours may be stored yet.
-		f.cancel(ctx, reset.InProgress)
+		f.cancel(ctx, reset.Outcome{Code: reset.InProgress})
 	default:
 		log.Warn().AnErr(obs.Cause, err).Msg("the broker did not take a request in time")
 	}

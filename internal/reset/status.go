@@ -53,3 +53,32 @@ type Stored struct {
 	Seq  uint64 // its sequence in RECORDS
 	Data []byte
 }
+
+// A Situation is what is known of a tenant right now, before anything is asked for.
+type Situation struct {
+	Time      time.Time // of this publisher's clock
+	Obstacle  *Refusal  // what every request would be refused for; nil if nothing is known to be in the way
+	Switches  Switches  // zero while they are not known, for which there is an obstacle
+	Consumers []Consumer
+	Rules     Rules
+}
+
+// A Consumer is one that is alive. Its times are of its own clock.
+type Consumer struct {
+	Replica string
+	Version string
+	DC      string    // the domain controller it uses; empty while it has none
+	Since   time.Time // heard of without a gap, by the publisher that is asked
+	Seen    time.Time // heard of last
+	KeyMade time.Time // its sealing key
+}
+
+// Rules are the domain's own rules for passwords, as a consumer last announced
+// them. Known is false where no consumer can read them: unknown, never none.
+type Rules struct {
+	Known      bool
+	MinLength  uint16 // UTF-16 units
+	Complexity bool
+	History    uint16 // how many passwords are remembered
+	MinAge     time.Duration
+}

@@ -34,10 +34,12 @@ type Queue struct {
 	live     map[string]func(reset.ID, reset.Stored)
 	hear     []func([]byte)
 	said     map[string][]byte
+	switches map[reset.SwitchName]reset.Stored
 	arrived  chan struct{}
 	onAppend func(n int, record []byte) Fault // n counts from 1
 	appends  int
 	deaf     bool
+	away     bool // for switches
 }
 
 type record struct {
@@ -246,6 +248,13 @@ func (q *Queue) Waiting() (data []byte, slot string) {
 		q.mu.Unlock()
 		<-arrived
 	}
+}
+
+// Taken is how many slots are taken.
+func (q *Queue) Taken() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.slots)
 }
 
 // Free empties a slot.
