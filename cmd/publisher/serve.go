@@ -67,7 +67,7 @@ func serve(ctx context.Context, args []string, std cli.Streams) error {
 		Metrics:    reg,
 	})
 	api, err := portal.New(portal.Config{
-		Publisher: pub, Tokens: tokens, Log: log, Metrics: reg, Limits: cfg.Limits, Proxies: cfg.proxies,
+		Publisher: pub, Tenants: pub, Tokens: tokens, Log: log, Metrics: reg, Limits: cfg.Limits, Proxies: cfg.proxies,
 	})
 	if err != nil {
 		return err
@@ -115,6 +115,7 @@ func checks(conn *queue.Conn, pub *publisher.Publisher) []obs.Check {
 		{Name: "broker", Run: conn.Check},
 		{Name: "record_key", Run: pub.Keys},
 		{Name: "consumers", Run: pub.Presence, Advisory: true},
+		{Name: "switches", Run: pub.Switches, Advisory: true},
 	}
 }
 

@@ -27,7 +27,7 @@ func token(_ context.Context, args []string, std cli.Streams) error {
 	certificate := flags.String("certificate", "", "PEM `file` of a client certificate that the caller shows instead of a token; none is made then")
 	tenant := flags.String("tenant", "", "`name` of the tenant whose accounts the caller may reset")
 	source := flags.String("source", "", "`name` of the caller, for audit and log")
-	operations := flags.String("operations", "reset", "what the caller may ask for, `list` with commas")
+	operations := flags.String("operations", "reset", "what the caller may ask for, `list` with commas of reset, change, unlock, probe and switches; that last is to read and set the tenant's switches")
 	actors := flags.String("actors", "admin", "for whom the caller may speak: admin, self, or both; self is for callers that have verified the user")
 	names := flags.String("names", "immutable_id,object_guid", "how the caller may name accounts, `list` with commas")
 	rate := flags.Int("rate", portal.DefaultRate, "`number` of requests that the caller may make in a minute, at most 60000; a question about an earlier one counts too")
@@ -43,10 +43,12 @@ func token(_ context.Context, args []string, std cli.Streams) error {
 		return portal.RemoveToken(*path, *remove)
 	}
 	grant := portal.Grant{Tenant: *tenant, Source: *source, NotAfter: time.Now().AddDate(0, 0, *days)}
-	var err error
-	if grant.Operations, err = parseList("operations", *operations, reset.ParseOperation); err != nil {
-		return err
+	for _, name := range strings.Split(*operations, ",") {
+		if err := grant.Allow(strings.TrimSpace(name)); err != nil {
+			return cli.Usagef("-operations: %w %q", err, name)
+		}
 	}
+	var err error
 	if grant.ActorKinds, err = parseList("actors", *actors, reset.ParseActorKind); err != nil {
 		return err
 	}
@@ -136,7 +138,7 @@ func listTokens(path string, std cli.Streams) error {
 			from = "everywhere"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d/min\t%s\t%s\n", e.ID, e.Tenant, e.Source,
-			join(e.Operations), join(e.ActorKinds), join(e.Names), e.NotAfter.Format(time.DateOnly), e.Rate, from, e.Kind())
+			strings.Join(e.MayDo(), ","), join(e.ActorKinds), join(e.Names), e.NotAfter.Format(time.DateOnly), e.Rate, from, e.Kind())
 	}
 	return w.Flush()
 }

@@ -37,6 +37,7 @@ type Grant struct {
 	Tenant     string // as in [reset.ValidName]
 	Source     string // who holds it, for audit and log: 1 to 64 printable ASCII characters
 	Operations []reset.Operation
+	Switches   bool              // may read and set the tenant's switches, and is told the consumers' names
 	ActorKinds []reset.ActorKind // empty is [reset.Admin] alone
 	Names      []reset.NameKind  // how accounts may be named
 	Rate       int               // requests a minute, 1 to [MaxRate]; 0 is [DefaultRate]
@@ -51,6 +52,31 @@ type Entry struct {
 	Hash        [sha256.Size]byte // of the token's text, or of the certificate's DER (its fingerprint)
 	Made        time.Time
 	Grant
+}
+
+// switchesWord is what a grant of the switches is called among operations.
+const switchesWord = "switches"
+
+// MayDo returns the names of what g allows.
+func (g Grant) MayDo() []string {
+	list := names(g.Operations)
+	if g.Switches {
+		list = append(list, switchesWord)
+	}
+	return list
+}
+
+// Allow makes g allow what has this name: an operation, or "switches".
+func (g *Grant) Allow(name string) error {
+	if name == switchesWord {
+		g.Switches = true
+		return nil
+	}
+	op, err := reset.ParseOperation(name)
+	if err == nil {
+		g.Operations = append(g.Operations, op)
+	}
+	return err
 }
 
 // Kind is "token" or "certificate".
@@ -120,7 +146,7 @@ func (e Entry) check() error {
 	if !printable(e.Source, maxSource) {
 		return fmt.Errorf("source: must have 1 to %d printable ASCII characters", maxSource)
 	}
-	if len(e.Operations) == 0 || len(e.ActorKinds) == 0 || len(e.Names) == 0 {
+	if len(e.Operations) == 0 && !e.Switches || len(e.ActorKinds) == 0 || len(e.Names) == 0 {
 		return errors.New("operations, actor_kinds and names: must not be empty")
 	}
 	if e.Rate < 1 || e.Rate > MaxRate {

@@ -189,6 +189,37 @@ func TestOpenAPI(t *testing.T) {
 		get(reset.Status{}, &reset.Refusal{Code: code})
 	}
 
+	b.token = b.add(t, Grant{Switches: true})
+	b.reload(t)
+	tenant := func(sit reset.Situation, err error) {
+		b.publisher.situation = func(string) (reset.Situation, error) { return sit, err }
+		b.publisher.set = func(reset.SwitchChange) (reset.Switches, error) {
+			if sit.Switches == nil {
+				return reset.Switches{}, err
+			}
+			return *sit.Switches, err
+		}
+		verify(t, "get", "/v1/status", b.do(httptest.NewRequest("GET", "/v1/status", nil)))
+		verify(t, "get", "/v1/switches", b.do(httptest.NewRequest("GET", "/v1/switches", nil)))
+		verify(t, "put", "/v1/switches", b.do(httptest.NewRequest("PUT", "/v1/switches", strings.NewReader(`{"unlock":true}`))))
+	}
+	tenant(wholeSituation(), nil)
+	tenant(reset.Situation{}, errors.New("unclassified"))
+	for _, code := range []reset.RefusalCode{reset.Unauthenticated, reset.Forbidden, reset.TooMany} {
+		tenant(reset.Situation{}, &reset.Refusal{Code: code})
+	}
+	away := reset.Situation{Obstacle: &reset.Refusal{Code: reset.BrokerUnavailable}}
+	b.publisher.situation = func(string) (reset.Situation, error) { return away, nil }
+	b.publisher.set = func(reset.SwitchChange) (reset.Switches, error) { return reset.Switches{}, away.Obstacle }
+	for _, method := range []string{"GET", "PUT"} {
+		verify(t, strings.ToLower(method), "/v1/switches", b.do(httptest.NewRequest(method, "/v1/switches", strings.NewReader(`{"unlock":true}`))))
+	}
+	verify(t, "get", "/v1/status", b.do(httptest.NewRequest("GET", "/v1/status", nil)))
+	for _, code := range []reset.RefusalCode{reset.RefusedInvalid, reset.TooLarge, reset.UnsupportedMediaType} {
+		b.publisher.set = func(reset.SwitchChange) (reset.Switches, error) { return reset.Switches{}, &reset.Refusal{Code: code} }
+		verify(t, "put", "/v1/switches", b.do(httptest.NewRequest("PUT", "/v1/switches", strings.NewReader(`{"unlock":true}`))))
+	}
+
 	for path, methods := range s.at(s.root, "paths") {
 		for method := range methods.(node) {
 			for status := range s.at(methods.(node), method, "responses") {
@@ -198,8 +229,8 @@ func TestOpenAPI(t *testing.T) {
 			}
 		}
 	}
-	if n := len(s.at(s.root, "paths")); n != len(routes())+1 {
-		t.Errorf("%d paths are described, want %d", n, len(routes())+1)
+	if n := len(s.at(s.root, "paths")); n != len(routes())+3 {
+		t.Errorf("%d paths are described, want %d", n, len(routes())+3)
 	}
 }
 

@@ -45,9 +45,22 @@ type Publisher interface {
 	Status(ctx context.Context, tenant string, ref reset.Ref) (reset.Status, error)
 }
 
+// Tenants are what requests are for, beside what is asked of each.
+type Tenants interface {
+	// Situation returns how a tenant is right now. Its error is a
+	// *reset.Refusal.
+	Situation(tenant string) (reset.Situation, error)
+
+	// SetSwitches makes a tenant's switches be as c wants them, and returns
+	// them as they are then. Its error is a *reset.Refusal, after which they
+	// may have been set or not.
+	SetSwitches(ctx context.Context, c reset.SwitchChange) (reset.Switches, error)
+}
+
 // A Config is what a portal needs; all of it but Proxies must be given.
 type Config struct {
 	Publisher Publisher
+	Tenants   Tenants
 	Tokens    *Tokens
 	Log       zerolog.Logger        // one event a request, at info
 	Metrics   prometheus.Registerer // for writeback_portal_…
@@ -62,7 +75,10 @@ type Config struct {
 // longest wait, and what Submit may need before and after it.
 const MaxDuration = maxWait + margin
 
-const requestsPath = "/v1/requests/"
+const (
+	requestsPath = "/v1/requests/"
+	switchesPath = "/v1/switches"
+)
 
 type api struct {
 	Config
@@ -78,8 +94,8 @@ type handler func(r *http.Request, ev *event) (*answer, error)
 
 // New returns the handler of the API.
 func New(cfg Config) (http.Handler, error) {
-	if cfg.Publisher == nil || cfg.Tokens == nil || cfg.Metrics == nil {
-		return nil, errors.New("portal: needs a publisher, tokens and metrics")
+	if cfg.Publisher == nil || cfg.Tenants == nil || cfg.Tokens == nil || cfg.Metrics == nil {
+		return nil, errors.New("portal: needs a publisher, tenants, tokens and metrics")
 	}
 	if err := cfg.Limits.Check(); err != nil {
 		return nil, fmt.Errorf("portal: %w", err)
@@ -120,10 +136,13 @@ func New(cfg Config) (http.Handler, error) {
 		{"POST", "POST", "/v1/unlocks", a.post(reset.Unlock)},
 		{"POST", "POST", "/v1/probes", a.post(reset.Probe)},
 		{"GET", "GET, HEAD", requestsPath + "{id}", a.getRequest},
+		{"GET", "GET, HEAD", "/v1/status", a.getStatus},
+		{"GET", "GET, HEAD, PUT", switchesPath, a.getSwitches},
 	} {
 		mux.Handle(r.method+" "+r.path, a.serve(r.path, r.handle))
 		mux.Handle(r.path, a.serve(r.path, refuse(http.StatusMethodNotAllowed, r.allow)))
 	}
+	mux.Handle("PUT "+switchesPath, a.serve(switchesPath, a.putSwitches))
 	unknown := a.serve("none", refuse(http.StatusNotFound, ""))
 	mux.Handle("/", unknown)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -26,6 +26,9 @@ type fake struct {
 	submit func(ctx context.Context, s reset.Submission) (reset.Status, error)
 	status func(tenant string, ref reset.Ref) (reset.Status, error)
 
+	situation func(tenant string) (reset.Situation, error)
+	set       func(c reset.SwitchChange) (reset.Switches, error)
+
 	mu        sync.Mutex
 	got       []reset.Submission
 	passwords []string
@@ -46,6 +49,12 @@ func (f *fake) Submit(ctx context.Context, s reset.Submission, password, current
 
 func (f *fake) Status(_ context.Context, tenant string, ref reset.Ref) (reset.Status, error) {
 	return f.status(tenant, ref)
+}
+
+func (f *fake) Situation(tenant string) (reset.Situation, error) { return f.situation(tenant) }
+
+func (f *fake) SetSwitches(_ context.Context, c reset.SwitchChange) (reset.Switches, error) {
+	return f.set(c)
 }
 
 // ends returns a submit that ends every request with an outcome.
@@ -103,7 +112,8 @@ func (b *bench) reload(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.metrics = prometheus.NewRegistry()
-	b.config.Publisher, b.config.Tokens, b.config.Log, b.config.Metrics = b.publisher, tokens, log, b.metrics
+	b.config.Publisher, b.config.Tenants = b.publisher, b.publisher
+	b.config.Tokens, b.config.Log, b.config.Metrics = tokens, log, b.metrics
 	b.handler, err = New(b.config)
 	if err != nil {
 		t.Fatal(err)

@@ -152,6 +152,15 @@ func (a *api) authorize(r *http.Request, ev *event, op reset.Operation) (Entry, 
 	return token, err
 }
 
+// authorizeSwitches is authenticate for a token that is for the switches.
+func (a *api) authorizeSwitches(r *http.Request, ev *event) (Entry, error) {
+	token, err := a.authenticate(r, ev)
+	if err == nil && !token.Switches {
+		err = &reset.Refusal{Code: reset.Forbidden, Field: "operation", Detail: switchesWord + " is not allowed by this " + token.Kind()}
+	}
+	return token, err
+}
+
 // allow refuses an actor or a kind of account name that the token is not for.
 func (e Entry) allow(s reset.Submission) error {
 	if !slices.Contains(e.ActorKinds, s.Actor.Kind) {

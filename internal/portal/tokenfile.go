@@ -38,7 +38,7 @@ type line struct {
 func (e Entry) line() ([]byte, error) {
 	l := line{
 		ID: e.ID, Tenant: e.Tenant, Source: e.Source,
-		Operations: names(e.Operations), ActorKinds: names(e.ActorKinds), Names: names(e.Names),
+		Operations: e.MayDo(), ActorKinds: names(e.ActorKinds), Names: names(e.Names),
 		Rate: e.Rate, CIDRs: names(e.Addresses),
 		NotAfter: e.NotAfter.Format(time.RFC3339), Made: e.Made.Format(time.RFC3339),
 	}
@@ -82,8 +82,10 @@ func parseLine(b []byte) (Entry, error) {
 		return Entry{}, fmt.Errorf("%s: must be %d hexadecimal digits", name, 2*sha256.Size)
 	}
 	copy(e.Hash[:], hash)
-	if e.Operations, err = parseAll(l.Operations, reset.ParseOperation); err != nil {
-		return Entry{}, fmt.Errorf("operations: %w", err)
+	for _, name := range l.Operations {
+		if err := e.Allow(name); err != nil {
+			return Entry{}, fmt.Errorf("operations: %w", err)
+		}
 	}
 	if e.ActorKinds, err = parseAll(l.ActorKinds, reset.ParseActorKind); err != nil {
 		return Entry{}, fmt.Errorf("actor_kinds: %w", err)

@@ -20,8 +20,9 @@ func (p *Publisher) Situation(tenant string) (reset.Situation, error) {
 	live, err := t.presence.live(now)
 	errs := []error{err}
 	s := reset.Situation{Time: now}
-	if s.Switches, err = t.switches.current(); err == nil {
-		err = t.switches.stale(now)
+	switches, err := t.switches.current()
+	if err == nil {
+		s.Switches, err = &switches, t.switches.stale(now)
 	}
 	errs = append(errs, err, p.Keys(context.Background()))
 	for i := len(errs) - 1; i >= 0; i-- { // what is nearer to us says more

@@ -56,7 +56,7 @@ func (p *Publisher) shows(t *testing.T) reset.Switches {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s.Switches
+	return *s.Switches
 }
 
 // A switch that is off ends what it is for as operation_off, on record, without

@@ -58,7 +58,7 @@ type Stored struct {
 type Situation struct {
 	Time      time.Time // of this publisher's clock
 	Obstacle  *Refusal  // what every request would be refused for; nil if nothing is known to be in the way
-	Switches  Switches  // zero while they are not known, for which there is an obstacle
+	Switches  *Switches // nil while they are not known, for which there is an obstacle
 	Consumers []Consumer
 	Rules     Rules
 }
