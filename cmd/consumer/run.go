@@ -149,9 +149,12 @@ func lend(dir *directory.Client) func(context.Context, string) (consumer.Session
 func announced(r policy.Rules) envelope.Rules {
 	return envelope.Rules{
 		Known: r.Known, MinLength: uint16(r.MinLength), Complexity: r.Complexity,
-		History: uint16(r.History), MinAge: uint32(min(r.MinAge/time.Second, math.MaxUint32)),
+		History: uint16(r.History), MinAge: seconds(r.MinAge),
+		LockoutThreshold: uint16(r.LockoutThreshold), LockoutWindow: seconds(r.LockoutWindow),
 	}
 }
+
+func seconds(d time.Duration) uint32 { return uint32(min(d/time.Second, math.MaxUint32)) }
 
 // every makes check remember its result for a while, so that a probe of health
 // costs the directory no connection of its own each time.

@@ -36,6 +36,9 @@ type Rules struct {
 	Complexity bool
 	History    uint16 // how many passwords are remembered
 	MinAge     uint32 // seconds
+
+	LockoutThreshold uint16 // wrong passwords in a row that lock an account; 0: never
+	LockoutWindow    uint32 // seconds without one before they are forgotten
 }
 
 // Signed returns the bytes that the signature covers: everything before it.
@@ -59,6 +62,8 @@ func (a *Announcement) Signed() []byte {
 	w.bool(a.Rules.Complexity)
 	w.u16(a.Rules.History)
 	w.u32(a.Rules.MinAge)
+	w.u16(a.Rules.LockoutThreshold)
+	w.u32(a.Rules.LockoutWindow)
 	w.fixed(a.Signer[:])
 	return w.b
 }
@@ -81,7 +86,10 @@ func ParseAnnouncement(b []byte) (*Announcement, error) {
 	a.Version = r.text(maxText)
 	a.DC = r.text(maxText)
 	r.fixed(a.Policy[:])
-	a.Rules = Rules{Known: r.bool(), MinLength: r.u16(), Complexity: r.bool(), History: r.u16(), MinAge: r.u32()}
+	a.Rules = Rules{
+		Known: r.bool(), MinLength: r.u16(), Complexity: r.bool(), History: r.u16(), MinAge: r.u32(),
+		LockoutThreshold: r.u16(), LockoutWindow: r.u32(),
+	}
 	r.fixed(a.Signer[:])
 	a.signed = b[:len(b)-len(r.b)]
 	a.Sig = r.take(sigSize)

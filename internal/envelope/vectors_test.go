@@ -142,7 +142,7 @@ func testAnnouncement(t testing.TB) *Announcement {
 	a := &Announcement{
 		Tenant: "corp", Replica: "con_1", Run: count[[16]byte](0x90), Time: at, BoxMade: at.Add(-time.Minute),
 		Version: "v1.2.3", DC: "dc1.corp.example.com", Policy: count[[32]byte](0xd0), Signer: s.Public().ID(),
-		Rules: Rules{Known: true, MinLength: 8, Complexity: true, History: 24, MinAge: 86400},
+		Rules: Rules{Known: true, MinLength: 8, Complexity: true, History: 24, MinAge: 86400, LockoutThreshold: 5, LockoutWindow: 1800},
 	}
 	for i := range a.Box {
 		a.Box[i] = byte(i)

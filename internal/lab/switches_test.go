@@ -16,6 +16,7 @@ import (
 	"writeback/internal/reset"
 	"writeback/internal/seal"
 	"writeback/internal/testkit"
+	"writeback/internal/testkit/fakead"
 	"writeback/internal/testkit/keys"
 )
 
@@ -237,6 +238,7 @@ func TestStatus(t *testing.T) {
 	if err := l.startPublisher(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	l.fake.SetPolicy(fakead.Policy{MinLength: 7, Complexity: true, History: 24, LockoutThreshold: 4, LockoutDuration: time.Hour})
 	e := l.endpoints(t)
 	status := func(want string) (r response) {
 		t.Helper()
@@ -260,11 +262,20 @@ func TestStatus(t *testing.T) {
 		t.Fatal(err)
 	}
 	status(`"ready":true`)
-	r = status(`"rules":{"min_length":7,"complexity":true,"history":24,`)
+	r = status(`"rules":{"min_length":7,"complexity":true,"history":24,"min_age_seconds":0,"lockout_threshold":4,"lockout_window_seconds":3600}`)
 	for _, secret := range []string{"consumer1", "consumer2", "127.", "corp.example.com"} {
 		if strings.Contains(r.Body, secret) {
 			t.Errorf("an ordinary token is told %q: %s", secret, r.Body)
 		}
 	}
 	wantApplied(t, e, "upn", l.Directory.Users[0].UPN, "Fresh-Word-1")
+
+	// The publisher's own limit is 100.
+	var codes []string
+	for range 3 {
+		codes = append(codes, e.ask(t, l.Token, "changes", l.Directory.Users[1].UPN, `"current_password":"Wrong-Guess-1",`+withFresh).Code)
+	}
+	if got, want := strings.Join(codes, " "), "wrong_password wrong_password too_many"; got != want {
+		t.Errorf("of a domain that locks after four wrong passwords: got %s, want %s", got, want)
+	}
 }

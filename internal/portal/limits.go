@@ -206,17 +206,28 @@ func (l *limiter) submit(s reset.Submission) (wait time.Duration) {
 	return wait
 }
 
-// guess counts a change, whoever asks for it. Unless wait says that it is not to
-// be tried, release is called when it is known that its current password was not
-// wrong.
-func (l *limiter) guess(s reset.Submission) (wait time.Duration, release func()) {
+// guess counts a change, whoever asks for it, in a domain with these rules. Unless
+// wait says that it is not to be tried, release is called when it is known that its
+// current password was not wrong.
+func (l *limiter) guess(s reset.Submission, r reset.Rules) (wait time.Duration, release func()) {
 	name := owner{tenant: s.Tenant, name: s.Account.Canonical()}
+	limit, window := l.wrongPasswords(r)
 	l.guesses.with(name, func(g *guesses, now time.Duration) {
-		wait = g.begin(now, l.WrongPasswords, l.WrongPasswordWindow)
+		wait = g.begin(now, limit, window)
 	})
 	return wait, func() {
 		l.guesses.with(name, func(g *guesses, _ time.Duration) { g.end() })
 	}
+}
+
+// wrongPasswords are WrongPasswords and WrongPasswordWindow as they must be in a
+// domain with these rules: two wrong ones remain to an account's owner, if the
+// threshold leaves any, and none is forgotten here that the domain remembers.
+func (l *limiter) wrongPasswords(r reset.Rules) (limit int, window time.Duration) {
+	if !r.Known || r.LockoutThreshold == 0 {
+		return l.WrongPasswords, l.WrongPasswordWindow
+	}
+	return min(l.WrongPasswords, max(1, int(r.LockoutThreshold)-2)), max(l.WrongPasswordWindow, r.LockoutWindow)
 }
 
 // tooMany is the refusal for what is beyond a limit. It says the same whether

@@ -356,6 +356,44 @@ func TestWrongPasswordsOfOneName(t *testing.T) {
 	wantTooMany(t, change(guid, "admin"), "current_password")
 }
 
+// The domain's lockout threshold and window, as announced, narrow the limit and
+// never widen it.
+func TestWrongPasswordsBelowTheThreshold(t *testing.T) {
+	tests := []struct {
+		name   string
+		rules  reset.Rules
+		limit  int
+		window time.Duration
+	}{
+		{"not known", reset.Rules{LockoutThreshold: 4}, 3, 30 * time.Minute},
+		{"never locks", reset.Rules{Known: true, LockoutWindow: time.Hour}, 3, 30 * time.Minute},
+		{"high", reset.Rules{Known: true, LockoutThreshold: 10, LockoutWindow: time.Minute}, 3, 30 * time.Minute},
+		{"five", reset.Rules{Known: true, LockoutThreshold: 5, LockoutWindow: time.Hour}, 3, time.Hour},
+		{"four", reset.Rules{Known: true, LockoutThreshold: 4}, 2, 30 * time.Minute},
+		{"three", reset.Rules{Known: true, LockoutThreshold: 3}, 1, 30 * time.Minute},
+		{"one", reset.Rules{Known: true, LockoutThreshold: 1}, 1, 30 * time.Minute},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := setup(t)
+				b.config.Limits.WrongPasswords, b.config.Limits.WrongPasswordWindow = 3, 30*time.Minute
+				b.token = b.add(t, Grant{})
+				b.reload(t)
+				b.publisher.submit = ends(reset.Outcome{Code: reset.WrongPassword})
+				b.publisher.situation = func(string) (reset.Situation, error) { return reset.Situation{Rules: tt.rules}, nil }
+				for range tt.limit {
+					wantStatus(t, "a wrong one", b.postTo("/v1/changes", goodChange), 422)
+				}
+				wait := wantTooMany(t, b.postTo("/v1/changes", goodChange), "current_password")
+				if want := tt.window + reset.Deadline + reset.ModifyTimeout; wait != want {
+					t.Errorf("told to come back in %s, want %s", wait, want)
+				}
+			})
+		})
+	}
+}
+
 // The codes that count as a wrong password; a new one does until it is decided.
 func TestGuessed(t *testing.T) {
 	want := []reset.Code{reset.WrongPassword, reset.DirectoryError, reset.Expired, reset.Unconfirmed}

@@ -51,7 +51,12 @@ func (f *fake) Status(_ context.Context, tenant string, ref reset.Ref) (reset.St
 	return f.status(tenant, ref)
 }
 
-func (f *fake) Situation(tenant string) (reset.Situation, error) { return f.situation(tenant) }
+func (f *fake) Situation(tenant string) (reset.Situation, error) {
+	if f.situation == nil {
+		return reset.Situation{}, nil
+	}
+	return f.situation(tenant)
+}
 
 func (f *fake) SetSwitches(_ context.Context, c reset.SwitchChange) (reset.Switches, error) {
 	return f.set(c)

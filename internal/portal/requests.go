@@ -71,7 +71,11 @@ func (a *api) admit(s reset.Submission, ev *event) (release func(), err error) {
 	if s.Operation != reset.Change {
 		return func() {}, nil
 	}
-	wait, release := a.limits.guess(s)
+	now, err := a.Tenants.Situation(s.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	wait, release := a.limits.guess(s, now.Rules)
 	if wait > 0 {
 		return nil, ev.beyond(limitWrong, wait)
 	}

@@ -34,6 +34,8 @@ type rules struct {
 	Complexity bool   `json:"complexity"`
 	History    uint16 `json:"history"`
 	MinAge     int64  `json:"min_age_seconds"`
+	Threshold  uint16 `json:"lockout_threshold"`
+	Window     int64  `json:"lockout_window_seconds"`
 }
 
 // switches is the JSON form of [reset.Switches]. Changes is not in a status.
@@ -84,7 +86,8 @@ func newSituation(s reset.Situation, named bool) situation {
 		o.Consumers = append(o.Consumers, said)
 	}
 	if s.Rules.Known {
-		o.Rules = &rules{s.Rules.MinLength, s.Rules.Complexity, s.Rules.History, int64(s.Rules.MinAge / time.Second)}
+		r := s.Rules
+		o.Rules = &rules{r.MinLength, r.Complexity, r.History, int64(r.MinAge / time.Second), r.LockoutThreshold, int64(r.LockoutWindow / time.Second)}
 	}
 	return o
 }

@@ -27,7 +27,7 @@ func wholeSituation() reset.Situation {
 		},
 		Consumers: []reset.Consumer{{Replica: "site_a", Version: "v1.2.3", DC: "dc1.corp.example.com",
 			Since: at.Add(-time.Minute), Seen: at.Add(-time.Second), KeyMade: at}},
-		Rules: reset.Rules{Known: true, MinLength: 12, Complexity: true, History: 24, MinAge: 24 * time.Hour},
+		Rules: reset.Rules{Known: true, MinLength: 12, Complexity: true, History: 24, MinAge: 24 * time.Hour, LockoutThreshold: 5, LockoutWindow: time.Hour},
 	}
 }
 
@@ -58,7 +58,7 @@ func TestStatus(t *testing.T) {
 	want := map[string]any{
 		"ready": true, "time": "2026-03-04T05:06:07.000Z",
 		"consumers": []any{map[string]any{"version": "v1.2.3", "since": "2026-03-04T05:05:07.000Z", "seen": "2026-03-04T05:06:06.000Z"}},
-		"rules":     map[string]any{"min_length": 12.0, "complexity": true, "history": 24.0, "min_age_seconds": 86400.0},
+		"rules":     map[string]any{"min_length": 12.0, "complexity": true, "history": 24.0, "min_age_seconds": 86400.0, "lockout_threshold": 5.0, "lockout_window_seconds": 3600.0},
 		"switches":  map[string]any{"writeback": true, "unlock": false},
 	}
 	if got := read(t, b.get("/v1/status")); !reflect.DeepEqual(got, want) {

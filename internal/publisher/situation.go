@@ -39,7 +39,8 @@ func (p *Publisher) Situation(tenant string) (reset.Situation, error) {
 		if r := a.Rules; r.Known && !s.Rules.Known {
 			s.Rules = reset.Rules{
 				Known: true, MinLength: r.MinLength, Complexity: r.Complexity, History: r.History,
-				MinAge: time.Duration(r.MinAge) * time.Second,
+				MinAge:           time.Duration(r.MinAge) * time.Second,
+				LockoutThreshold: r.LockoutThreshold, LockoutWindow: time.Duration(r.LockoutWindow) * time.Second,
 			}
 		}
 	}

@@ -81,4 +81,7 @@ type Rules struct {
 	Complexity bool
 	History    uint16 // how many passwords are remembered
 	MinAge     time.Duration
+
+	LockoutThreshold uint16        // wrong passwords in a row that lock an account; 0: never
+	LockoutWindow    time.Duration // without one before they are forgotten
 }
