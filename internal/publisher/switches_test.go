@@ -310,7 +310,9 @@ func TestSwitchUnknown(t *testing.T) {
 	})
 }
 
-// The pin of the key that a switch was signed with ends, and the switch stays.
+// The pin of the key that a switch was signed with ends, and the switch stays; what
+// is signed with that key later, and dated back, counts no more than what came
+// after it.
 func TestSwitchOutlivesItsKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -325,8 +327,23 @@ func TestSwitchOutlivesItsKey(t *testing.T) {
 		}
 		w.cfg.Publishers = pins
 		w.second(t, "pub2")
-		if s := w.shows(t); s.Writeback.On {
-			t.Error("it is on")
+		if s := w.shows(t); s.Writeback.On || s.Writeback.Source != "console" {
+			t.Errorf("got %+v", s.Writeback)
+		}
+		show := func(by *seal.Signer, on bool, number time.Time, at time.Time) {
+			e := envelope.Switch{Tenant: tenantName, Name: reset.SwitchWriteback, On: on, Number: uint64(number.UnixMilli()), Time: at, Signer: by.Public().ID()}
+			e.Sig = by.Sign(seal.KindSwitch, e.Signed())
+			w.queue.ShowSwitch(e.Name, e.Encode())
+			time.Sleep(2 * switchEvery)
+			synctest.Wait()
+		}
+		show(fresh, true, time.Now(), time.Now())
+		if s := w.shows(t); !s.Writeback.On {
+			t.Error("set with the new key: it is off")
+		}
+		show(keys.Signer(t, seal.PurposePublisher, 1), false, time.Now(), old.NotAfter.Add(-time.Second))
+		if s := w.shows(t); !s.Writeback.On {
+			t.Error("set with the old key, and dated back: it is off")
 		}
 	})
 }
