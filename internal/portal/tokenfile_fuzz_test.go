@@ -14,6 +14,8 @@ func FuzzTokenLine(f *testing.F) {
 		`"names":["upn"],"rate":60,"cidrs":["192.0.2.0/24","::1/128"],"not_after":"2027-01-02T03:04:05Z","made":"2026-01-02T03:04:05Z"}`))
 	f.Add([]byte(`{"id":"c75c9440","certificate_sha256":"` + hash + `","tenant":"corp","source":"desk","operations":["unlock"],"actor_kinds":["admin"],` +
 		`"names":["sid"],"not_after":"2027-01-02T03:04:05+01:00","made":"2026-01-02T03:04:05.5Z"}`))
+	f.Add([]byte(`{"id":"c75c9440","sha256":"` + hash + `","tenant":"corp","source":"console","operations":["switches","reset"],"actor_kinds":["admin"],` +
+		`"names":["sid"],"not_after":"2027-01-02T03:04:05Z","made":"2026-01-02T03:04:05Z"}`))
 	f.Add([]byte(`{"id":"c75c9440","id":"c75c9441"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		e, err := parseLine(data)
