@@ -2,6 +2,8 @@ package unseal
 
 import (
 	"bytes"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -140,6 +142,56 @@ func TestDirectoryOutlivesTheProcess(t *testing.T) {
 	}
 }
 
+// What a run that crashed would have deleted by now, the next one deletes at once.
+func TestLeftOver(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		after time.Duration
+		left  int
+		open  error
+	}{
+		{"a key that may still be sealed for", Use + Keep - time.Millisecond, 2, nil},
+		{"a key whose time is over", Use + Keep, 1, ErrNoBox},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := inMemory(t)
+			k := testKeyring(t, dir, noon)
+			wraps, body := sealFor(t, "h", "body", k)
+			if err := os.WriteFile(filepath.Join(dir, "new"), []byte("half a key"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			again := testKeyring(t, dir, noon.Add(tt.after))
+			if got := names(t, dir); len(got) != tt.left || slices.Contains(got, "new") {
+				t.Errorf("the files are %q, want %d keys", got, tt.left)
+			}
+			if _, err := again.Open(wraps, []byte("h"), body); err != tt.open {
+				t.Errorf("Open gives %v, want %v", err, tt.open)
+			}
+		})
+	}
+}
+
+// A key's file is overwritten before it is deleted: who holds it open, or finds
+// its memory again, finds nothing.
+func TestFileIsWiped(t *testing.T) {
+	dir := inMemory(t)
+	k := testKeyring(t, dir, noon)
+	f, err := os.Open(filepath.Join(dir, names(t, dir)[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	rotate(t, k, noon.Add(Use))
+	rotate(t, k, noon.Add(Use+Keep))
+	b, err := io.ReadAll(f)
+	if err != nil || len(b) != 32 || !bytes.Equal(b, make([]byte, len(b))) {
+		t.Errorf("the deleted file holds %d bytes that are not all zero (%v)", len(b), err)
+	}
+	if got := names(t, dir); len(got) != 1 {
+		t.Errorf("the files are %q, want one", got)
+	}
+}
+
 func TestFutureKeyInDirectory(t *testing.T) {
 	dir := inMemory(t)
 	testKeyring(t, dir, noon.Add(Use))
@@ -203,7 +255,7 @@ func TestNewKeyringRefuses(t *testing.T) {
 	if err := os.Mkdir(half, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(half, "box-1"), make([]byte, 31), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(half, fmt.Sprintf("box-%d", noon.UnixMilli())), make([]byte, 31), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(file, nil, 0o600); err != nil {

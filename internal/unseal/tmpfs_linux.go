@@ -39,7 +39,7 @@ func onTmpfs(dir, existing string) error {
 	if err != nil {
 		return fmt.Errorf("looking at the file system of %s: %w", existing, err)
 	}
-	if fs.Type != unix.TMPFS_MAGIC {
+	if fs.Type != unix.TMPFS_MAGIC && fs.Type != unix.RAMFS_MAGIC {
 		return fmt.Errorf("%s: is not on a tmpfs; sealing keys are never written to a disk", dir)
 	}
 	return nil

@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"writeback/internal/seal"
@@ -68,7 +69,7 @@ func NewKeyring(dir string, now time.Time) (*Keyring, error) {
 		if err := prepare(dir); err != nil {
 			return nil, err
 		}
-		if err := k.load(); err != nil {
+		if err := k.load(now); err != nil {
 			return nil, err
 		}
 	}
@@ -96,8 +97,8 @@ func (k *Keyring) Rotate(now time.Time) error {
 	for i, b := range k.boxes {
 		if i+1 < len(k.boxes) && now.Sub(k.boxes[i+1].made) >= Keep {
 			if k.dir != "" {
-				if err := os.Remove(k.path(b)); err != nil && !errors.Is(err, os.ErrNotExist) {
-					return fmt.Errorf("deleting an old sealing key: %w", err)
+				if err := remove(k.path(b)); err != nil {
+					return err
 				}
 			}
 			continue
@@ -171,7 +172,10 @@ func boxOf(key hpke.PrivateKey, made time.Time) (box, error) {
 }
 
 // A key's file is named after when it was made and holds its private half.
-const filePrefix = "box-"
+const (
+	filePrefix = "box-"
+	unfinished = "new" // while it is written
+)
 
 func (k *Keyring) path(b box) string {
 	return filepath.Join(k.dir, filePrefix+strconv.FormatInt(b.made.UnixMilli(), 10))
@@ -187,15 +191,39 @@ func (k *Keyring) save(b box) error {
 	}
 	// private is not cleared: it is the key's own memory, not a copy. The file
 	// is renamed when complete, so that a crash leaves no half key.
-	tmp := filepath.Join(k.dir, "new")
-	os.Remove(tmp)
+	tmp := filepath.Join(k.dir, unfinished)
 	if err := os.WriteFile(tmp, private, 0o600); err != nil {
 		return fmt.Errorf("keeping a sealing key: %w", err)
 	}
 	return os.Rename(tmp, k.path(b))
 }
 
-func (k *Keyring) load() error {
+// remove overwrites a key's file, which a tmpfs does in place, and deletes it.
+// One that is not there is no error.
+func remove(path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NOFOLLOW, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		var info os.FileInfo
+		if info, err = f.Stat(); err == nil {
+			_, err = f.WriteAt(make([]byte, info.Size()), 0)
+		}
+		err = errors.Join(err, f.Close())
+	}
+	if err := errors.Join(err, os.Remove(path)); err != nil {
+		return fmt.Errorf("deleting an old sealing key: %w", err)
+	}
+	return nil
+}
+
+// load reads the keys that an earlier run left, and deletes those whose time was
+// over before this run began: that run would have deleted them.
+func (k *Keyring) load(now time.Time) error {
+	if err := remove(filepath.Join(k.dir, unfinished)); err != nil {
+		return err
+	}
 	entries, err := os.ReadDir(k.dir)
 	if err != nil {
 		return err
@@ -206,7 +234,14 @@ func (k *Keyring) load() error {
 		if !ok || err != nil {
 			continue
 		}
-		b, err := readBox(filepath.Join(k.dir, e.Name()), time.UnixMilli(ms))
+		path, made := filepath.Join(k.dir, e.Name()), time.UnixMilli(ms)
+		if now.Sub(made) >= Use+Keep {
+			if err := remove(path); err != nil {
+				return err
+			}
+			continue
+		}
+		b, err := readBox(path, made)
 		if err != nil {
 			return err
 		}
