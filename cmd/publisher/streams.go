@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -41,6 +42,7 @@ func streams(ctx context.Context, args []string, std cli.Streams) error {
 	fs.SetOutput(std.Err)
 	path := fs.String("config", "provision.yaml", "configuration `file` of the provisioner")
 	timeout := fs.Duration("timeout", 30*time.Second, "how long to wait for the broker")
+	fresh := fs.Bool("new", false, "make streams that are not there: for a broker, or a tenant, that is new")
 	validate := fs.Bool("validate", false, "check the configuration and do nothing")
 	if err := cli.Parse(fs, args); err != nil {
 		return err
@@ -68,8 +70,23 @@ func streams(ctx context.Context, args []string, std cli.Streams) error {
 		return err
 	}
 	return with(ctx, cfg.Broker, queue.Provisioner, log, func(c *queue.Conn, ctx context.Context) error {
+		if !*fresh {
+			if err := allThere(ctx, c); err != nil {
+				return err
+			}
+		}
 		return c.Provision(ctx, cfg.Replicas, func(line string) { fmt.Fprintln(std.Out, line) })
 	})
+}
+
+// allThere returns an error if the broker lacks streams. One that has lost its
+// key, or its disk, must not be given empty ones in their place.
+func allThere(ctx context.Context, c *queue.Conn) error {
+	missing, err := c.Missing(ctx)
+	if err == nil && len(missing) != 0 {
+		err = fmt.Errorf("the broker does not have %s. If it never had, run this with -new. Otherwise do not, since that would delete what is there: look at its store and at WRITEBACK_STORE_KEY, and into its log", strings.Join(missing, ", "))
+	}
+	return err
 }
 
 // with calls f with a connection that is up.

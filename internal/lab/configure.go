@@ -78,7 +78,7 @@ func (l *Lab) provision(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = l.call(ctx, "publisher", "streams", "-config", provision)
+	_, err = l.call(ctx, "publisher", "streams", "-new", "-config", provision)
 	return err
 }
 

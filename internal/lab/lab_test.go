@@ -37,13 +37,20 @@ func binaries(t testing.TB) string {
 // startLab starts a system of two consumers that ends with the test.
 func startLab(t testing.TB, directory string) *Lab {
 	t.Helper()
-	return startNodes(t, directory, 1)
+	return startWith(t, Options{Directory: directory})
 }
 
 // startNodes starts one whose broker has so many nodes.
 func startNodes(t testing.TB, directory string, nodes int) *Lab {
 	t.Helper()
 	return startWith(t, Options{Nodes: nodes, Directory: directory})
+}
+
+// startClear starts one whose broker does not encrypt its store: what somebody
+// finds there who has its key.
+func startClear(t testing.TB, directory string) *Lab {
+	t.Helper()
+	return startWith(t, Options{Directory: directory, Clear: true})
 }
 
 // startWith starts one of two consumers, as opts say.

@@ -67,6 +67,28 @@ func (c *Conn) Provision(ctx context.Context, replicas int, say func(string)) er
 	})
 }
 
+// Missing returns the names of the streams that the broker does not have. Making
+// one that it only cannot read, because its store was encrypted with another key,
+// deletes what that holds (nats-server 2.15.2: a store that cannot be opened for
+// a new stream is removed), so that whoever calls [Conn.Provision] must know that
+// there never was one.
+func (c *Conn) Missing(ctx context.Context) ([]string, error) {
+	if err := c.awaitLeader(ctx); err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, want := range streams(1) {
+		_, err := c.js.Stream(ctx, want.Name)
+		switch {
+		case errors.Is(err, jetstream.ErrStreamNotFound):
+			names = append(names, want.Name)
+		case err != nil:
+			return nil, fmt.Errorf("looking at stream %s: %w", want.Name, err)
+		}
+	}
+	return names, nil
+}
+
 // awaitLeader waits until a cluster, which may have just been started, has a leader.
 func (c *Conn) awaitLeader(ctx context.Context) error {
 	err := retry(ctx, func() error {
