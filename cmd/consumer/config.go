@@ -30,7 +30,7 @@ type settings struct {
 	RuntimeDir       string           `yaml:"runtime_dir"`       // on a tmpfs: sealing keys outlive a crash; memory only if left out
 	PolicyFile       string           `yaml:"policy_file"`       // which accounts may be reset at all
 	Publishers       []seal.PinConfig `yaml:"publishers"`        // public keys of the publishers, 1 to 16
-	Consumers        []seal.PinConfig `yaml:"consumers"`         // public keys of the other replicas, where they are not ours
+	Consumers        []seal.PinConfig `yaml:"consumers"`         // public keys of the replicas, besides our own
 	Directory        directory.Config `yaml:"directory"`         //
 }
 
@@ -98,8 +98,7 @@ func (l *loaded) read() (err error) {
 	if l.publishers, err = seal.ParsePins("publishers", l.Publishers, seal.PurposePublisher); err != nil {
 		return err
 	}
-	own := seal.PinConfig{Key: l.signer.Public().String()}
-	if l.consumers, err = seal.ParsePins("consumers", append(l.Consumers, own), seal.PurposeConsumer); err != nil {
+	if l.consumers, err = seal.ParsePins("consumers", seal.WithOwn(l.Consumers, l.signer.Public()), seal.PurposeConsumer); err != nil {
 		return err
 	}
 	if l.PolicyFile == "" {

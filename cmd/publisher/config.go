@@ -34,7 +34,7 @@ type settings struct {
 	RecordKeyFile    string           `yaml:"record_key_file"`   // record.key, the same for all publishers
 	TokensFile       string           `yaml:"tokens_file"`       // who may call; see `publisher token`
 	Limits           portal.Limits    `yaml:"limits"`            // what is taken from one address and for one account
-	Publishers       []seal.PinConfig `yaml:"publishers"`        // further keys that publishers sign with, while one is replaced
+	Publishers       []seal.PinConfig `yaml:"publishers"`        // keys that publishers sign with, besides our own: while it is replaced
 	Tenants          []tenant         `yaml:"tenants"`           // 1 at least
 }
 
@@ -110,8 +110,7 @@ func (l *loaded) read() (err error) {
 	if until, now := l.months.Until(), seal.MonthOf(time.Now()); until < now {
 		return fmt.Errorf("record_key_file: its last key was for %s, and it is %s; run `publisher init`", until, now)
 	}
-	own := seal.PinConfig{Key: l.signer.Public().String()}
-	if l.publishers, err = seal.ParsePins("publishers", append(l.Publishers, own), seal.PurposePublisher); err != nil {
+	if l.publishers, err = seal.ParsePins("publishers", seal.WithOwn(l.Publishers, l.signer.Public()), seal.PurposePublisher); err != nil {
 		return err
 	}
 	if len(l.Tenants) == 0 {

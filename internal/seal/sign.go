@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -172,4 +173,13 @@ func ParsePins(name string, list []PinConfig, purpose Purpose) (Pins, error) {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return checked, nil
+}
+
+// WithOwn returns a list of pins with our own key in it, so that one list can
+// stand in the files of all who share it.
+func WithOwn(list []PinConfig, own PublicKey) []PinConfig {
+	if slices.ContainsFunc(list, func(c PinConfig) bool { return c.Key == own.String() }) {
+		return list
+	}
+	return append(slices.Clip(list), PinConfig{Key: own.String()})
 }

@@ -222,3 +222,25 @@ func TestParsePublicKey(t *testing.T) {
 		t.Error("a caller of Bytes can change the key")
 	}
 }
+
+func TestWithOwn(t *testing.T) {
+	own, other := testSigner(t, PurposeConsumer, 1).Public(), testSigner(t, PurposeConsumer, 2).Public()
+	listed := []PinConfig{{Key: other.String()}, {Key: own.String(), NotAfter: noon}}
+	for _, tt := range []struct {
+		name string
+		list []PinConfig
+		want int
+	}{
+		{"nobody else", nil, 1},
+		{"another one", listed[:1], 2},
+		{"our own too", listed, 2}, // and it keeps its end
+	} {
+		pins, err := ParsePins("consumers", WithOwn(tt.list, own), PurposeConsumer)
+		if err != nil || len(pins) != tt.want || pins[len(pins)-1].Key.ID() != own.ID() || pins[len(pins)-1].NotAfter.IsZero() != (tt.name != "our own too") {
+			t.Errorf("%s: the pins are %v, %v", tt.name, pins, err)
+		}
+	}
+	if listed[1].Key != own.String() || listed[1].NotAfter != noon {
+		t.Error("the list is changed")
+	}
+}
