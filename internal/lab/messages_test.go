@@ -44,24 +44,9 @@ func newForger(t *testing.T, l *Lab) *forger {
 		t.Fatal(err)
 	}
 	// What to seal for stands in the consumers' announcements.
-	presence, err := f.js.KeyValue(t.Context(), "consumers")
-	if err != nil {
-		t.Fatal(err)
-	}
+	o := &owner{f.inspector, l, nil}
 	for i := range l.opts.Consumers {
-		entry, err := presence.Get(t.Context(), consumerName(i))
-		if err != nil {
-			t.Fatal(err)
-		}
-		a, err := envelope.ParseAnnouncement(entry.Value())
-		if err != nil {
-			t.Fatal(err)
-		}
-		box, err := seal.NewBox(a.Box[:])
-		if err != nil {
-			t.Fatal(err)
-		}
-		f.boxes = append(f.boxes, box)
+		f.boxes = append(f.boxes, o.boxOf(t, consumerName(i)))
 	}
 	return f
 }
