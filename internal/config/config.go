@@ -126,7 +126,7 @@ func expected(goType string) string {
 }
 
 // ReadTrusted returns what is in a file that decides something: at most 1 MiB,
-// and nobody but its owner may write it.
+// and nobody but its owner may write it, who is us or root.
 func ReadTrusted(path string) ([]byte, error) {
 	// Not blocking, so that a FIFO is refused instead of waited for.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
@@ -143,6 +143,9 @@ func ReadTrusted(path string) ([]byte, error) {
 	}
 	if mode := info.Mode().Perm(); mode&0o022 != 0 {
 		return nil, fmt.Errorf("%s: mode %04o lets others change it; use 0644 or stricter", path, mode)
+	}
+	if owner := info.Sys().(*syscall.Stat_t).Uid; owner != 0 && int(owner) != os.Geteuid() {
+		return nil, fmt.Errorf("%s: belongs to user %d, neither to us nor to root", path, owner)
 	}
 	b, err := io.ReadAll(io.LimitReader(f, maxSize+1))
 	if err != nil {

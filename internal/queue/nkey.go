@@ -18,8 +18,8 @@ import (
 // maxPrivate is far above a seed, a password or a key in PEM.
 const maxPrivate = 16 << 10
 
-// readPrivate returns what is in a file that only its owner can read. The
-// caller clears it.
+// readPrivate returns what is in a file that only its owner can read, who is us
+// or root. The caller clears it.
 func readPrivate(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, syscall.ELOOP) {
@@ -36,6 +36,9 @@ func readPrivate(path string) ([]byte, error) {
 	}
 	if mode := info.Mode(); !mode.IsRegular() || mode.Perm()&0o077 != 0 {
 		return nil, fmt.Errorf("%s: mode %04o; it must be a regular file that only its owner can read: use mode 0600", path, mode.Perm())
+	}
+	if owner := info.Sys().(*syscall.Stat_t).Uid; owner != 0 && int(owner) != os.Geteuid() {
+		return nil, fmt.Errorf("%s: belongs to user %d, neither to us nor to root", path, owner)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxPrivate+1))
 	if err == nil && len(text) > maxPrivate {
