@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -71,22 +70,12 @@ func streams(ctx context.Context, args []string, std cli.Streams) error {
 	}
 	return with(ctx, cfg.Broker, queue.Provisioner, log, func(c *queue.Conn, ctx context.Context) error {
 		if !*fresh {
-			if err := allThere(ctx, c); err != nil {
+			if err := c.AllThere(ctx); err != nil {
 				return err
 			}
 		}
 		return c.Provision(ctx, cfg.Replicas, func(line string) { fmt.Fprintln(std.Out, line) })
 	})
-}
-
-// allThere returns an error if the broker lacks streams. One that has lost its
-// key, or its disk, must not be given empty ones in their place.
-func allThere(ctx context.Context, c *queue.Conn) error {
-	missing, err := c.Missing(ctx)
-	if err == nil && len(missing) != 0 {
-		err = fmt.Errorf("the broker does not have %s. If it never had, run this with -new. Otherwise do not, since that would delete what is there: look at its store and at WRITEBACK_STORE_KEY, and into its log", strings.Join(missing, ", "))
-	}
-	return err
 }
 
 // with calls f with a connection that is up.

@@ -59,7 +59,7 @@ type tenantFlags struct {
 	name, role, user, out, accounts string
 	storage                         int64
 	connections                     int
-	yes                             bool
+	yes, fresh                      bool
 }
 
 func (f *tenantFlags) addName() {
@@ -96,8 +96,11 @@ func actions() []action {
 			f.StringVar(&f.out, "out", "", "`file` to make; broker.nkey_file names it where it is used")
 		}, makeCredential},
 		{"revoke", "shuts a user out at once", (*tenantFlags).addUser, revoke},
-		{"push", "makes the broker know all of it again; repeats what did not reach it", func(*tenantFlags) {},
+		{"push", "makes the broker know all of it again; repeats what did not reach it", func(f *tenantFlags) {
+			f.BoolVar(&f.fresh, "new", false, "make the tenants' streams again: for a broker whose store is new and empty")
+		},
 			func(ctx context.Context, o *tenants.Operator, f *tenantFlags) error {
+				f.b.New = f.fresh
 				return o.Push(ctx, f.b, o.Tenants()...)
 			}},
 		{"remove", "deletes a tenant with all its records", func(f *tenantFlags) {

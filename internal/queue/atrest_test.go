@@ -13,6 +13,7 @@ import (
 
 	"writeback/internal/queue"
 	"writeback/internal/reset"
+	"writeback/internal/tenants"
 	"writeback/internal/testkit"
 	"writeback/internal/testkit/broker"
 )
@@ -237,5 +238,45 @@ func TestStoreKeyOfCluster(t *testing.T) {
 		if got, err := cloud.Records(within(t, 30*time.Second), r.ID); err != nil || len(got) != 1 {
 			t.Errorf("of %s there are %d records, %v; want one", r, len(got), err)
 		}
+	}
+}
+
+// TestPushAfterLoss: in operator mode, too, streams that a tenant had are not made
+// anew unless that is said.
+func TestPushAfterLoss(t *testing.T) {
+	t.Parallel()
+	op := operate(t)
+	op.add(t, "corp")
+	push := func(fresh bool) (err error) {
+		op.with(t, func(o *tenants.Operator, b tenants.Broker) error {
+			b.New = fresh
+			err = o.Push(within(t, 20*time.Second), b, "corp")
+			return nil
+		})
+		return err
+	}
+	if err := push(false); err != nil {
+		t.Errorf("as it should be: %v", err)
+	}
+	key, err := os.ReadFile(filepath.Join(op.dir, "store.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	op.Set("WRITEBACK_STORE_KEY", "key-of-somebody-else")
+	op.restart(t)
+	wantError(t, push(false), "tenant corp", "does not have REQUESTS", "-new")
+	op.Set("WRITEBACK_STORE_KEY", string(key))
+	op.restart(t)
+	if err := push(false); err != nil {
+		t.Errorf("with its key again: %v", err)
+	}
+	op.Stop()
+	if err := os.RemoveAll(op.StoreDir); err != nil {
+		t.Fatal(err)
+	}
+	op.restart(t)
+	wantError(t, push(false), "tenant corp", "does not have REQUESTS", "-new")
+	if err := push(true); err != nil {
+		t.Errorf("of a store that is new: %v", err)
 	}
 }

@@ -16,6 +16,7 @@ import (
 type Broker struct {
 	Config   queue.Config // how to reach it; the user is the operator's own
 	Replicas int          // of the streams: 1 for one server, 3 or 5 for a cluster
+	New      bool         // it has an empty store on purpose, and gets the streams of tenants anew
 	Log      zerolog.Logger
 	Say      func(string) // is told what was done
 }
@@ -65,7 +66,8 @@ func (o *Operator) tell(ctx context.Context, b Broker, documents []string) error
 }
 
 // Push makes the broker know tenants as they are here, with their streams, and the
-// accounts that are of none. It can be repeated.
+// accounts that are of none. It can be repeated; streams that were made once are made
+// again only for a broker that is new.
 func (o *Operator) Push(ctx context.Context, b Broker, tenants ...string) error {
 	var documents []string
 	for _, name := range tenants {
@@ -92,13 +94,19 @@ func (o *Operator) Push(ctx context.Context, b Broker, tenants ...string) error 
 	}
 	for _, name := range tenants {
 		err := b.as(ctx, o.keys(name, modelAccount), queue.Provisioner, func(c *queue.Conn) error {
+			if o.state.Tenants[name].Streams && !b.New {
+				if err := c.AllThere(ctx); err != nil {
+					return err
+				}
+			}
 			return c.Provision(ctx, b.Replicas, func(line string) { b.Say(name + ": " + line) })
 		})
 		if err != nil {
 			return fmt.Errorf("tenant %s: %w", name, err)
 		}
+		o.state.Tenants[name].Streams = true
 	}
-	return nil
+	return o.save()
 }
 
 // PushRole makes the broker know the account of the users with a role. Those that

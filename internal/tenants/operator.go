@@ -34,6 +34,7 @@ type state struct {
 type tenant struct {
 	Limits
 	Accounts map[string]*keys `json:"accounts"`
+	Streams  bool             `json:"streams"` // were made: if they are not there any more, something is wrong
 }
 
 // Limits are what a tenant may use of the broker.
