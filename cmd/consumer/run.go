@@ -121,7 +121,7 @@ func run(ctx context.Context, args []string, std cli.Streams) error {
 		handler := obs.Handler(reg, obs.Check{Name: "broker", Run: conn.Check},
 			obs.Check{Name: "directory", Run: checkDirectory}, obs.Check{Name: "clock", Run: c.Clock},
 			obs.Check{Name: "policy", Run: func(context.Context) error { return rules.Check() }})
-		return obs.Serve(running, opsListener, handler, 10*time.Second, time.Second)
+		return obs.Serve(running, opsListener, handler, 10*time.Second, time.Second, log)
 	})
 	parts.Go(func() error {
 		if err := conn.AwaitConnected(running); err != nil {

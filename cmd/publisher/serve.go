@@ -93,11 +93,11 @@ func serve(ctx context.Context, args []string, std cli.Streams) error {
 	parts := cli.NewParts(fail)
 	parts.Go(func() error {
 		defer stop()
-		return obs.Serve(serving, apiListener, api, portal.MaxDuration+drain, drain)
+		return obs.Serve(serving, apiListener, api, portal.MaxDuration+drain, drain, log)
 	})
 	parts.Go(func() error { return pub.Run(running) })
 	parts.Go(func() error {
-		return obs.Serve(running, opsListener, obs.Handler(reg, checks(conn, pub)...), 10*time.Second, time.Second)
+		return obs.Serve(running, opsListener, obs.Handler(reg, checks(conn, pub)...), 10*time.Second, time.Second, log)
 	})
 	parts.Go(func() error {
 		if err := cfg.checkStreams(running, conn); running.Err() == nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/rs/zerolog"
 )
 
 // NewRegistry returns a registry with the metrics that every program has.
@@ -74,9 +75,11 @@ const (
 )
 
 // Serve serves handler on listener until ctx ends, then lets requests in hand
-// finish for at most drain. write bounds how long one answer may take.
-func Serve(ctx context.Context, listener net.Listener, handler http.Handler, write, drain time.Duration) error {
+// finish for at most drain. write bounds how long one answer may take. What the
+// server itself has to say goes to l, see [newServerLog].
+func Serve(ctx context.Context, listener net.Listener, handler http.Handler, write, drain time.Duration, l zerolog.Logger) error {
 	server := &http.Server{
+		ErrorLog:          newServerLog(l),
 		Handler:           handler,
 		ReadHeaderTimeout: readTimeout,
 		ReadTimeout:       readTimeout,

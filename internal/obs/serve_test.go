@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+	"github.com/rs/zerolog"
 )
 
 func get(t *testing.T, h http.Handler, method, path string) (*http.Response, string) {
@@ -133,7 +134,7 @@ func serve(t *testing.T, drain time.Duration) *server {
 		case <-r.Context().Done():
 		}
 	})
-	go func() { s.ended <- Serve(ctx, l, h, time.Minute, drain) }()
+	go func() { s.ended <- Serve(ctx, l, h, time.Minute, drain, zerolog.Nop()) }()
 	return s
 }
 
@@ -200,7 +201,7 @@ func TestServeSaysThatItCannot(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Close()
-	if err := Serve(context.Background(), l, http.NotFoundHandler(), time.Second, time.Second); err == nil {
+	if err := Serve(context.Background(), l, http.NotFoundHandler(), time.Second, time.Second, zerolog.Nop()); err == nil {
 		t.Error("Serve on a closed listener returns nil")
 	}
 }
