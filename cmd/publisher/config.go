@@ -1,13 +1,10 @@
 package main
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"time"
 
@@ -38,15 +35,6 @@ type settings struct {
 	Tenants          []tenant         `yaml:"tenants"`           // 1 at least
 }
 
-type tlsFiles struct {
-	CertFile string `yaml:"cert_file"` // PEM
-	KeyFile  string `yaml:"key_file"`  // PEM
-	// ClientCAFile has the authorities (PEM) of client certificates, with
-	// which callers can authenticate that `publisher token` was told of. None
-	// are asked for if it is left out.
-	ClientCAFile string `yaml:"client_ca_file"`
-}
-
 type tenant struct {
 	Name      string           `yaml:"name"`      // as the broker's accounts file has it
 	Consumers []seal.PinConfig `yaml:"consumers"` // public keys of the tenant's consumers, 1 to 16
@@ -56,7 +44,6 @@ type tenant struct {
 type loaded struct {
 	settings
 	level      zerolog.Level
-	tls        *tls.Config // of the API; nil without tls
 	proxies    []netip.Prefix
 	signer     *seal.Signer
 	slots      seal.SlotKey
@@ -133,48 +120,6 @@ func (l *loaded) read() (err error) {
 	return nil
 }
 
-func (t *tlsFiles) load() (*tls.Config, error) {
-	cert, err := keyPair(t.CertFile, t.KeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("cert_file and key_file: %w", err)
-	}
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}
-	if t.ClientCAFile == "" {
-		return cfg, nil
-	}
-	authorities, err := config.ReadTrusted(t.ClientCAFile)
-	if err != nil {
-		return nil, fmt.Errorf("client_ca_file: %w", err)
-	}
-	cfg.ClientAuth, cfg.ClientCAs = tls.VerifyClientCertIfGiven, x509.NewCertPool()
-	if !cfg.ClientCAs.AppendCertsFromPEM(authorities) {
-		return nil, fmt.Errorf("client_ca_file: %s: holds no PEM certificate", t.ClientCAFile)
-	}
-	return cfg, nil
-}
-
-// keyPair loads a certificate and its key, which others must not be able to read.
-func keyPair(certFile, keyFile string) (tls.Certificate, error) {
-	chain, err := os.ReadFile(certFile)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	key, err := seal.ReadFile(keyFile)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	defer key.Wipe()
-	var cert tls.Certificate
-	err = key.Reveal(func(b []byte) (err error) {
-		cert, err = tls.X509KeyPair(chain, b)
-		return err
-	})
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("%s and %s: %w", certFile, keyFile, err)
-	}
-	return cert, nil
-}
-
 func (l *loaded) listeners() error {
 	host, _, err := net.SplitHostPort(l.Listen)
 	if err != nil {
@@ -188,7 +133,7 @@ func (l *loaded) listeners() error {
 		return errors.New("tls: cert_file and key_file are both needed")
 	}
 	if l.TLS != nil {
-		if l.tls, err = l.TLS.load(); err != nil {
+		if _, err := l.TLS.load(); err != nil {
 			return fmt.Errorf("tls: %w", err)
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"net"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"writeback/internal/audit"
 	"writeback/internal/cli"
 	"writeback/internal/obs"
@@ -72,7 +74,7 @@ func serve(ctx context.Context, args []string, std cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	apiListener, err := listen(cfg.Listen, cfg.tls)
+	apiListener, err := listen(cfg.Listen, cfg.TLS, log)
 	if err != nil {
 		return err
 	}
@@ -141,9 +143,14 @@ func (l *loaded) tenants(conn *queue.Conn) []publisher.Tenant {
 	return list
 }
 
-func listen(addr string, cfg *tls.Config) (net.Listener, error) {
-	if cfg == nil {
+// listen listens on addr, with TLS if there are files for it.
+func listen(addr string, files *tlsFiles, log zerolog.Logger) (net.Listener, error) {
+	if files == nil {
 		return net.Listen("tcp", addr)
 	}
-	return tls.Listen("tcp", addr, cfg)
+	certs, err := openCertificates(*files, log)
+	if err != nil {
+		return nil, fmt.Errorf("tls: %w", err)
+	}
+	return tls.Listen("tcp", addr, &tls.Config{GetConfigForClient: certs.current})
 }
