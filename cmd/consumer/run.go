@@ -18,7 +18,6 @@ import (
 	"writeback/internal/guard"
 	"writeback/internal/obs"
 	"writeback/internal/queue"
-	"writeback/internal/secret"
 	"writeback/internal/unseal"
 )
 
@@ -54,9 +53,6 @@ func run(ctx context.Context, args []string, std cli.Streams) error {
 	if *validate {
 		fmt.Fprintf(std.Out, "%s is valid.\n", *path)
 		return nil
-	}
-	if err := secret.ProtectProcess(); err != nil {
-		return err
 	}
 	keys, err := unseal.NewKeyring(cfg.RuntimeDir, time.Now())
 	if err != nil {

@@ -16,7 +16,6 @@ import (
 	"writeback/internal/portal"
 	"writeback/internal/publisher"
 	"writeback/internal/queue"
-	"writeback/internal/secret"
 )
 
 // When the program stops, callers that wait for an outcome may go on waiting for
@@ -48,9 +47,6 @@ func serve(ctx context.Context, args []string, std cli.Streams) error {
 	if *validate {
 		fmt.Fprintf(std.Out, "%s is valid.\n", *path)
 		return nil
-	}
-	if err := secret.ProtectProcess(); err != nil {
-		return err
 	}
 	conn, err := queue.Connect(cfg.Broker, queue.Publisher, log)
 	if err != nil {

@@ -11,6 +11,8 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+
+	"writeback/internal/secret"
 )
 
 // Exit codes of every program.
@@ -62,8 +64,13 @@ func Parse(fs *flag.FlagSet, args []string) error {
 }
 
 // Main runs the command that the arguments name and exits. SIGINT and SIGTERM
-// end its context; a second one ends the program at once.
+// end its context; a second one ends the program at once. Before anything is
+// read, the process is made one whose memory nobody is shown.
 func Main(program, about string, commands []Command) {
+	if err := secret.ProtectProcess(); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", program, err)
+		os.Exit(exitFailed)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 	os.Exit(run(ctx, program, about, commands, os.Args[1:], Streams{os.Stdin, os.Stdout, os.Stderr}))

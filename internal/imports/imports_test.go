@@ -30,7 +30,7 @@ var allowed = map[string][]string{
 	"internal/reset":  {},
 	"internal/secret": {},
 	"internal/config": {},
-	"internal/cli":    {},
+	"internal/cli":    {"secret"}, // protects the process before anything is read
 	"internal/obs":    {},
 
 	// Mechanisms.
