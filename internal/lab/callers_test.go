@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -13,8 +12,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"go.yaml.in/yaml/v3"
 
 	"writeback/internal/testkit"
 	"writeback/internal/testkit/fakead"
@@ -31,35 +28,9 @@ type frontDoor struct {
 // some keys changed; nil removes one.
 func (l *Lab) startFrontDoor(t *testing.T, name string, changes node) *frontDoor {
 	t.Helper()
-	text, err := os.ReadFile(l.path("publisher", "publisher.yaml"))
-	if err != nil {
+	f := l.configureFrontDoor(t, name, changes)
+	if _, err := l.run(name, l.program("publisher", "serve", "-config", l.path("publisher", name+".yaml"))); err != nil {
 		t.Fatal(err)
-	}
-	var cfg node
-	if err := yaml.Unmarshal(text, &cfg); err != nil {
-		t.Fatal(err)
-	}
-	for _, key := range []string{"listen", "operations_listen"} {
-		if cfg[key], err = freeAddress(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for key, value := range changes {
-		if cfg[key] = value; value == nil {
-			delete(cfg, key)
-		}
-	}
-	path := l.path("publisher", name+".yaml")
-	if err := write(path, cfg); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := l.run(name, l.program("publisher", "serve", "-config", path)); err != nil {
-		t.Fatal(err)
-	}
-	f := &frontDoor{l.endpoints(t), fmt.Sprintf("http://%s", cfg["operations_listen"])}
-	f.APIURL = fmt.Sprintf("http://%s", cfg["listen"])
-	if cfg["tls"] != nil {
-		f.APIURL = fmt.Sprintf("https://%s", cfg["listen"])
 	}
 	await(t, name+" is ready and has heard of a consumer", func() error {
 		if err := ready(t.Context(), name, f.operations); err != nil {
@@ -76,6 +47,32 @@ func (l *Lab) startFrontDoor(t *testing.T, name string, changes node) *frontDoor
 		}
 		return nil
 	})
+	return f
+}
+
+// configureFrontDoor writes the configuration of such a publisher.
+func (l *Lab) configureFrontDoor(t *testing.T, name string, changes node) *frontDoor {
+	t.Helper()
+	cfg := readNode(t, l.path("publisher", "publisher.yaml"))
+	for _, key := range []string{"listen", "operations_listen"} {
+		var err error
+		if cfg[key], err = freeAddress(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for key, value := range changes {
+		if cfg[key] = value; value == nil {
+			delete(cfg, key)
+		}
+	}
+	if err := write(l.path("publisher", name+".yaml"), cfg); err != nil {
+		t.Fatal(err)
+	}
+	f := &frontDoor{l.endpoints(t), fmt.Sprintf("http://%s", cfg["operations_listen"])}
+	f.APIURL = fmt.Sprintf("http://%s", cfg["listen"])
+	if cfg["tls"] != nil {
+		f.APIURL = fmt.Sprintf("https://%s", cfg["listen"])
+	}
 	return f
 }
 

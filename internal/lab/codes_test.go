@@ -99,8 +99,9 @@ func TestEveryAnswerOfTheDirectory(t *testing.T) {
 	}
 }
 
-// provoke makes the request of tt and returns what it ended as.
-func (e *Endpoints) provoke(t *testing.T, s stage, tt situation) string {
+// request makes the request of tt, and returns whose it was and how it ended.
+func (e *Endpoints) request(t *testing.T, s stage, tt situation) (testkit.User, response) {
+	t.Helper()
 	u := tt.who(t, s)
 	name := map[string]string{"upn": u.UPN}
 	if u.UPN == "" {
@@ -119,6 +120,12 @@ func (e *Endpoints) provoke(t *testing.T, s stage, tt situation) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return u, r
+}
+
+// provoke checks how the request of tt ends, and returns that.
+func (e *Endpoints) provoke(t *testing.T, s stage, tt situation) string {
+	u, r := e.request(t, s, tt)
 	if r.Status != tt.status || r.Code != string(tt.code) || !strings.Contains(r.Body, tt.want) {
 		t.Errorf("answered %d %s, want %d %s with %q:\n%s", r.Status, r.Code, tt.status, tt.code, tt.want, r.Body)
 	}
