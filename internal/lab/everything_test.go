@@ -34,7 +34,7 @@ func startEverything(t *testing.T) *everything {
 	t.Helper()
 	x := &everything{t: t, out: &output{}, said: map[string]string{}, codes: map[string]string{}}
 	l, err := Start(t.Context(), Options{
-		Bin: buildBreakable(t), NATS: filepath.Join(binaries(t), "..", "nats"), Dir: filepath.Join(t.TempDir(), "lab"),
+		Bin: build(t, panics()), NATS: filepath.Join(binaries(t), "..", "nats"), Dir: filepath.Join(t.TempDir(), "lab"),
 		Consumers: 2, Directory: "fake", Out: x.out, Endpoints: filepath.Join(t.TempDir(), "endpoints.json"), Idle: true,
 	})
 	if err != nil {

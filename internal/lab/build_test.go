@@ -11,21 +11,23 @@ import (
 	"writeback/internal/testkit"
 )
 
-// Words in a password at which programs from [buildBreakable] panic.
+// Words in a password at which programs with [panics] panic.
 const (
 	breaksConsumer  = "br3ak-c"
 	breaksPublisher = "br3ak-p"
 	plants          = "pl4nt" // the consumer, which prints the password on purpose
 )
 
-// A change is of one file of ours: what follows a text that it has once.
-type change struct{ path, after, add string }
+// A change replaces a text that a file of ours has once.
+type change struct{ path, old, new string }
 
-// changes put a panic where passwords are in hand. It prints them in every way,
-// as a careless line of a program would.
-var changes = []change{
-	{"internal/directory/modify.go", "import (\n", "\t\"bytes\"\n"},
-	{"internal/directory/modify.go", "\t\tvalue := unicodePwd(plain)\n", `
+// panics are changes that put a panic where passwords are in hand. It prints them
+// in every way, as a careless line of a program would.
+func panics() []change {
+	const setting, sealing = "\t\tvalue := unicodePwd(plain)\n", "\tplain := body.Encode()\n"
+	return []change{
+		{"internal/directory/modify.go", "import (\n", "import (\n\t\"bytes\"\n"},
+		{"internal/directory/modify.go", setting, setting + `
 		if bytes.Contains(plain, []byte("` + breaksConsumer + `")) {
 			panic(fmt.Sprintf("broken on purpose with %v %+v %#v %s %q %x %d", password, password, password, password, password, password, password))
 		}
@@ -33,8 +35,8 @@ var changes = []change{
 			panic("planted " + string(plain))
 		}
 `},
-	{"internal/publisher/submit.go", "import (\n", "\t\"bytes\"\n"},
-	{"internal/publisher/submit.go", "\tplain := body.Encode()\n", `
+		{"internal/publisher/submit.go", "import (\n", "import (\n\t\"bytes\"\n"},
+		{"internal/publisher/submit.go", sealing, sealing + `
 	plain.Reveal(func(b []byte) error {
 		if bytes.Contains(b, []byte("` + breaksPublisher + `")) {
 			panic(fmt.Sprintf("broken on purpose with %v %+v %q %x %d", secrets, secrets, body.Password, plain, plain))
@@ -42,11 +44,13 @@ var changes = []change{
 		return nil
 	})
 `},
+	}
 }
 
-// buildBreakable returns a directory with nats-server, and publisher and consumer
-// as they are but for [changes], which the Go tool reads in their place.
-func buildBreakable(t *testing.T) string {
+// build returns a directory with nats-server, and publisher and consumer as they
+// are but for changes. The files stay as they are: the Go tool reads others in their
+// place (-overlay).
+func build(t *testing.T, changes []change) string {
 	t.Helper()
 	root, dir := testkit.Root(t), t.TempDir()
 	texts := make(map[string]string)
@@ -59,10 +63,10 @@ func buildBreakable(t *testing.T) string {
 			}
 			texts[path] = string(text)
 		}
-		if n := strings.Count(texts[path], c.after); n != 1 {
-			t.Fatalf("%s has %q %d times, want once", c.path, c.after, n)
+		if n := strings.Count(texts[path], c.old); n != 1 {
+			t.Fatalf("%s has %q %d times, want once", c.path, c.old, n)
 		}
-		texts[path] = strings.Replace(texts[path], c.after, c.after+c.add, 1)
+		texts[path] = strings.Replace(texts[path], c.old, c.new, 1)
 	}
 	replace := make(map[string]string)
 	for path, text := range texts {
