@@ -189,6 +189,9 @@ func (x *everything) look() {
 	}
 }
 
+// dumped is how a process's end is described that left a core dump.
+const dumped = "core dumped"
+
 // neverSaid are the codes that this run does not provoke, and why.
 var neverSaid = map[string]string{
 	string(reset.Clock): "wants a machine whose clock is wrong; portal.TestCanary has a refusal in its place",
@@ -233,8 +236,13 @@ func TestCanaryOfEverything(t *testing.T) {
 	if err != nil || len(files) != 0 {
 		t.Errorf("the programs have written %v, %v", files, err)
 	}
-	if strings.Contains(x.out.String(), "core dumped") {
+	if strings.Contains(x.out.String(), dumped) {
 		t.Errorf("a program has dumped its memory:\n%s", x.out)
+	}
+	// As another program would, where the kernel is set to write dumps to files.
+	other := exposed(exec.Command("sh", "-c", "kill -ABRT $$"), t.TempDir())
+	if err := other.Run(); err == nil || !strings.Contains(err.Error(), dumped) {
+		t.Logf("no program can dump its memory on this machine (see core(5)): %v", err)
 	}
 	if !t.Failed() {
 		t.Logf("searched for %d forms of passwords in %d answers and pages, and below %s, after %d codes: %s",
