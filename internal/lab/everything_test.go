@@ -27,7 +27,6 @@ type everything struct {
 	out         *output
 	dir         string // in which the programs run, and which is their folder for temporary files
 	said, codes map[string]string
-	users       int
 }
 
 func startEverything(t *testing.T) *everything {
@@ -212,7 +211,7 @@ func TestCanaryOfEverything(t *testing.T) {
 	x.forbid()
 	x.crash()
 	x.panic()
-	x.losePublishersBroker()
+	x.loseBroker()
 	x.loseKeys()
 	x.ends("expired", expires.id, string(reset.Expired))
 

@@ -288,8 +288,8 @@ func (x *everything) plant() {
 	x.drop(x.t)
 }
 
-// losePublishersBroker stops the broker for a while, and then kills it.
-func (x *everything) losePublishersBroker() {
+// loseBroker stops the broker for a while, and then kills it.
+func (x *everything) loseBroker() {
 	x.t.Helper()
 	pid := x.e.pid(x.t, "nats")
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
