@@ -62,7 +62,13 @@ func startEverything(t *testing.T) *everything {
 			return err
 		})
 	}
-	x.reset("nobody on premises yet", x.person())
+	// At first they do not know the tenant's switches yet.
+	await(t, "a refusal for want of a consumer", func() error {
+		if r := x.reset("nobody on premises yet", x.person()); r.Code != string(reset.NoConsumer) {
+			return fmt.Errorf("%s", r.Body)
+		}
+		return nil
+	})
 	for i := range l.opts.Consumers {
 		x.run(consumerName(i), l.program("consumer", "run", "-config", l.path(consumerName(i), "consumer.yaml")))
 	}
