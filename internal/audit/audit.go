@@ -10,24 +10,27 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"sync/atomic"
+	"sync"
 
 	"writeback/internal/envelope"
 	"writeback/internal/reset"
 	"writeback/internal/seal"
 )
 
-// A Log signs the records of one run of one program.
+// A Log signs the records of one run of one program. It numbers them for each
+// tenant and keeps count of what became of them, which a [Journal] writes down.
 type Log struct {
 	signer *seal.Signer
 	name   string
 	run    [16]byte
-	number atomic.Uint64
+
+	mu      sync.Mutex
+	ledgers map[string]*ledger // by tenant
 }
 
 // NewLog returns the log of a publisher instance or consumer replica.
 func NewLog(signer *seal.Signer, name string) *Log {
-	l := &Log{signer: signer, name: name}
+	l := &Log{signer: signer, name: name, ledgers: make(map[string]*ledger)}
 	rand.Read(l.run[:])
 	return l
 }
@@ -44,11 +47,53 @@ func (l *Log) Public() seal.PublicKey { return l.signer.Public() }
 // Sign signs a message that is not a record.
 func (l *Log) Sign(kind seal.Kind, message []byte) []byte { return l.signer.Sign(kind, message) }
 
-// Record completes rec with its writer, the encrypted private part and the
-// signature, and returns its encoding. key is nil where the writer cannot have
-// it; the private part is empty then.
+// ledger returns the ledger of a tenant.
+func (l *Log) ledger(tenant string) *ledger {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	of := l.ledgers[tenant]
+	if of == nil {
+		of = newLedger()
+		l.ledgers[tenant] = of
+	}
+	return of
+}
+
+// writer is who writes the record with that number.
+func (l *Log) writer(number uint64) envelope.Writer {
+	return envelope.Writer{Key: l.signer.Public().ID(), Name: l.name, Run: l.run, Number: number}
+}
+
+// Append completes rec with its writer, the encrypted private part and the
+// signature, and has store store its encoding. key is nil where the writer
+// cannot have it; the private part is empty then. The link is the record's even
+// if it is not known to be stored; the error is that of store, which is called
+// at most once.
+func (l *Log) Append(rec *envelope.Record, private envelope.Private, key *seal.RecordKey, store func([]byte) (uint64, error)) (Link, error) {
+	of := l.ledger(rec.Tenant)
+	number := of.begin(false)
+	data, err := l.sign(rec, number, private, key)
+	if err != nil {
+		of.end(number, void, [32]byte{})
+		return Link{Record: rec}, err
+	}
+	link := Link{Record: rec, Hash: sha256.Sum256(data)}
+	link.Seq, err = store(data)
+	of.end(number, fateOf(err), link.Hash)
+	return link, err
+}
+
+// Record returns the encoding of rec, completed as [Log.Append] does. What
+// becomes of it is not followed: a checkpoint calls it uncertain.
 func (l *Log) Record(rec *envelope.Record, private envelope.Private, key *seal.RecordKey) ([]byte, error) {
-	rec.Writer = envelope.Writer{Key: l.signer.Public().ID(), Name: l.name, Run: l.run, Number: l.number.Add(1)}
+	of := l.ledger(rec.Tenant)
+	number := of.begin(false)
+	of.end(number, uncertain, [32]byte{})
+	return l.sign(rec, number, private, key)
+}
+
+func (l *Log) sign(rec *envelope.Record, number uint64, private envelope.Private, key *seal.RecordKey) ([]byte, error) {
+	rec.Writer = l.writer(number)
 	if key != nil {
 		var err error
 		if rec.Private, err = key.Seal(rec.Clear(), private.Encode()); err != nil {

@@ -37,7 +37,7 @@ var allowed = map[string][]string{
 	"internal/seal":     {"secret"},
 	"internal/unseal":   {"secret", "seal"},
 	"internal/envelope": {"reset", "secret"},
-	"internal/audit":    {"reset", "seal", "envelope"},
+	"internal/audit":    {"reset", "seal", "envelope", "obs"},
 	"internal/queue":    {"reset", "obs"}, // carries bytes; never sees seal or secret
 	"internal/tenants":  {"nats", "queue", "reset"},
 	"nats":              {},

@@ -22,7 +22,9 @@ const (
 	Consumer     = "consumer"      // replica
 	DC           = "dc"            // domain controller, by its own name
 	Directory    = "directory"     // URL of the domain controller, or of several
+	Event        = "event"         // kind of an event for the audit
 	Field        = "field"         // of a request that was refused
+	From         = "from"          // first number of a series of records
 	HistoryCheck = "history_check" // whether the domain controller enforces history on resets
 	Operation    = "operation"     // reset, change, unlock, probe
 	PDC          = "pdc"           // whether a domain controller is the PDC emulator
@@ -38,6 +40,7 @@ const (
 	Status       = "status"        // of HTTP
 	Tenant       = "tenant"        // name
 	Text         = "text"          // what a directory wrote; at debug, on premises only
+	To           = "to"            // last number of a series of records
 	Token        = "token_id"      // names a token without being one
 	Switch       = "switch"        // writeback, unlock
 	On           = "on"            // whether a switch is

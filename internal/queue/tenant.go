@@ -158,6 +158,37 @@ type readBack uint64
 
 func (readBack) Error() string { return "stored by an earlier attempt" }
 
+// AppendEvent stores the next event of a run, after its event with sequence
+// expect (0: it is the first). It repeats an ambiguous write until it is certain
+// or ctx ends; its errors are [reset.ErrUnknown] and [reset.ErrUnavailable].
+func (t *Tenant) AppendEvent(ctx context.Context, writer string, run [16]byte, event []byte, expect uint64) (uint64, error) {
+	subject := "evt." + t.side + "." + writer + "." + hex.EncodeToString(run[:])
+	msg := nats.NewMsg(t.prefix + subject)
+	msg.Data = event
+	msg.Header.Set("Nats-Expected-Last-Subject-Sequence-Subject", subject)
+	msg.Header.Set("Nats-Expected-Last-Subject-Sequence", strconv.FormatUint(expect, 10))
+	msg.Header.Set("Nats-Expected-Stream", streamEvents)
+	return t.publish(ctx, msg, false, func(err error, ambiguous bool) error {
+		var e *apiError
+		if !errors.As(err, &e) || e.ErrCode != errWrongSequence {
+			return err
+		}
+		var newest uint64
+		if _, scanErr := fmt.Sscanf(e.Description, "wrong last sequence: %d", &newest); scanErr != nil {
+			return err
+		}
+		// Nobody else writes to this subject. What is newer than the one
+		// before is our own, stored by an attempt that was not answered.
+		if ambiguous && newest > expect {
+			return readBack(newest)
+		}
+		// Somebody did, or the broker has lost what it had: go on from
+		// there, the checkpoints will tell.
+		msg.Header.Set("Nats-Expected-Last-Subject-Sequence", strconv.FormatUint(newest, 10))
+		return err
+	})
+}
+
 // Enqueue puts a request into its account's slot. It repeats an ambiguous write
 // with the same id until it is certain or ctx ends; its errors are
 // [reset.ErrSlotTaken], [reset.ErrUnknown] and [reset.ErrUnavailable]. After reset.ErrSlotTaken an

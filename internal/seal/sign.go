@@ -25,6 +25,7 @@ const (
 	KindRecord   Kind = "writeback/1 record"
 	KindAnnounce Kind = "writeback/1 announce"
 	KindSwitch   Kind = "writeback/1 switch"
+	KindEvent    Kind = "writeback/1 event"
 )
 
 // A KeyID names a signing key: the first half of the SHA-256 of its public

@@ -33,7 +33,7 @@ func testPins(t *testing.T, pins ...Pin) Pins {
 // kinds are pinned: another context would make every signature invalid.
 var kinds = map[Kind]string{
 	KindRequest: "writeback/1 request", KindRecord: "writeback/1 record", KindAnnounce: "writeback/1 announce",
-	KindSwitch: "writeback/1 switch",
+	KindSwitch: "writeback/1 switch", KindEvent: "writeback/1 event",
 }
 
 func TestSignatureIsForOneKind(t *testing.T) {

@@ -30,6 +30,7 @@ type Queue struct {
 	mu       sync.Mutex
 	seq      uint64
 	records  []record
+	events   []reset.Stored
 	slots    map[string]request
 	live     map[string]func(reset.ID, reset.Stored)
 	hear     []func([]byte)
@@ -131,6 +132,25 @@ func (q *Queue) Forget(seq uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.records = slices.DeleteFunc(q.records, func(r record) bool { return r.Seq > seq })
+}
+
+// AppendEvent stores an event.
+func (q *Queue) AppendEvent(ctx context.Context, _ string, _ [16]byte, event []byte, _ uint64) (uint64, error) {
+	if ctx.Err() != nil {
+		return 0, reset.ErrUnavailable
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s := reset.Stored{Seq: uint64(len(q.events)) + 1, Data: slices.Clone(event)}
+	q.events = append(q.events, s)
+	return s.Seq, nil
+}
+
+// Events returns every event.
+func (q *Queue) Events() []reset.Stored {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.Clone(q.events)
 }
 
 // Records returns the records of one request.

@@ -1,0 +1,152 @@
+package envelope
+
+import (
+	"time"
+
+	"writeback/internal/reset"
+)
+
+// Started is the first event of a run: nothing was accepted or taken before it.
+type Started struct {
+	Version string // of the software, at most 255 bytes
+}
+
+// Stopped is written after the last record of a run; only a checkpoint follows.
+type Stopped struct{}
+
+// SealingKey is written before a consumer announces another sealing key.
+type SealingKey struct {
+	Box  [16]byte  // id of the key: the first half of the SHA-256 of its public half
+	Made time.Time // to the microsecond
+}
+
+// ReplicaSeen is written when a publisher hears of a run of a consumer for the
+// first time. Only a replica with a pinned key is heard of at all.
+type ReplicaSeen struct {
+	Replica string
+	Run     [16]byte // as the announcement says
+	Key     [16]byte // id of the key that signed it
+	How     Sighting
+}
+
+// A Sighting says what is new about a replica. Its number is on the wire: add at
+// the end.
+type Sighting uint8
+
+const (
+	FirstSight Sighting = 1 // this publisher, since it started, had not heard of the name
+	NewRun     Sighting = 2 // the replica was restarted
+	TwoRuns    Sighting = 3 // two runs use one name at the same time
+)
+
+// String returns the sighting's name, for people and exports.
+func (s Sighting) String() string {
+	switch s {
+	case FirstSight:
+		return "first_sight"
+	case NewRun:
+		return "new_run"
+	case TwoRuns:
+		return "two_runs"
+	}
+	return "unknown"
+}
+
+// TokenMade is written when a publisher finds a token or client certificate in
+// its tokens file that was not there. The private part has the source's name.
+type TokenMade struct {
+	Token       string // its id, at most 128 bytes
+	Certificate bool
+	NotAfter    time.Time // to the microsecond
+}
+
+// TokenRevoked is written when it is not there any more. The private part has
+// the source's name.
+type TokenRevoked struct {
+	Token       string // its id, at most 128 bytes
+	Certificate bool
+}
+
+// SwitchesChanged is written before a change of the tenant's switches is. The
+// private part says who changed them.
+type SwitchesChanged struct {
+	Version   uint64 // of the switches; it only grows
+	Writeback bool   // as they are then
+	Unlock    bool
+}
+
+// NameRevealed is written before somebody is shown whom a request is about. The
+// private part says who saw which name.
+type NameRevealed struct {
+	Request reset.ID
+}
+
+// TicketMade is written before a ticket is given out. The private part says for
+// whom, and by whom.
+type TicketMade struct {
+	Ticket    [16]byte // its id, which does not open it
+	Operation reset.Operation
+	NotAfter  time.Time // to the microsecond
+}
+
+// TicketUsed is written before what a ticket was used for is accepted.
+type TicketUsed struct {
+	Ticket  [16]byte
+	Request reset.ID // what came of it
+}
+
+func (Started) Kind() EventKind         { return EventStarted }
+func (Stopped) Kind() EventKind         { return EventStopped }
+func (SealingKey) Kind() EventKind      { return EventSealingKey }
+func (ReplicaSeen) Kind() EventKind     { return EventReplicaSeen }
+func (TokenMade) Kind() EventKind       { return EventTokenMade }
+func (TokenRevoked) Kind() EventKind    { return EventTokenRevoked }
+func (SwitchesChanged) Kind() EventKind { return EventSwitchesChanged }
+func (NameRevealed) Kind() EventKind    { return EventNameRevealed }
+func (TicketMade) Kind() EventKind      { return EventTicketMade }
+func (TicketUsed) Kind() EventKind      { return EventTicketUsed }
+
+func (f Started) encode(w *writer) { w.text(f.Version, maxText) }
+func (Stopped) encode(*writer)     {}
+
+func (f SealingKey) encode(w *writer) {
+	w.fixed(f.Box[:])
+	w.i64(micros(f.Made))
+}
+
+func (f ReplicaSeen) encode(w *writer) {
+	w.str(f.Replica)
+	w.fixed(f.Run[:])
+	w.fixed(f.Key[:])
+	w.u8(uint8(f.How))
+}
+
+func (f TokenMade) encode(w *writer) {
+	w.text(f.Token, maxItem)
+	w.bool(f.Certificate)
+	w.i64(micros(f.NotAfter))
+}
+
+func (f TokenRevoked) encode(w *writer) {
+	w.text(f.Token, maxItem)
+	w.bool(f.Certificate)
+}
+
+func (f SwitchesChanged) encode(w *writer) {
+	w.u64(f.Version)
+	w.bool(f.Writeback)
+	w.bool(f.Unlock)
+}
+
+func (f NameRevealed) encode(w *writer) { w.fixed(f.Request[:]) }
+
+func (f TicketMade) encode(w *writer) {
+	w.fixed(f.Ticket[:])
+	w.u8(uint8(f.Operation))
+	w.i64(micros(f.NotAfter))
+}
+
+func (f TicketUsed) encode(w *writer) {
+	w.fixed(f.Ticket[:])
+	w.fixed(f.Request[:])
+}
