@@ -61,6 +61,7 @@ func serve(ctx context.Context, args []string, std cli.Streams) error {
 		Slots:      cfg.slots,
 		Months:     cfg.months,
 		Tenants:    cfg.tenants(conn),
+		Version:    obs.BuildVersion(),
 		Logger:     log,
 		Metrics:    reg,
 	})
@@ -94,6 +95,10 @@ func serve(ctx context.Context, args []string, std cli.Streams) error {
 		return obs.Serve(serving, apiListener, api, portal.MaxDuration+drain, drain, log)
 	})
 	parts.Go(func() error { return pub.Run(running) })
+	parts.Go(func() error {
+		tokens.Watch(serving, noteTokens(pub))
+		return nil
+	})
 	parts.Go(func() error {
 		return obs.Serve(running, opsListener, obs.Handler(reg, checks(conn, pub)...), 10*time.Second, time.Second, log)
 	})

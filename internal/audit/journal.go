@@ -82,10 +82,16 @@ func NewJournal(cfg JournalConfig) *Journal {
 // ErrFull is returned for an event that finds too many others waiting.
 var ErrFull = errors.New("too many events wait to be written")
 
-// Note has an event written soon. It does not wait, and one that finds too many
-// others waiting is lost, which the log, [Journal.Lost] and the next checkpoint
-// say. private is nil if nothing is personal.
-func (j *Journal) Note(f envelope.Fact, private *envelope.Private) { j.enqueue(f, private) }
+// Note has an event written soon, and closes what it returns when that is done.
+// It does not wait. An event that finds too many others waiting is lost, which
+// the log, [Journal.Lost] and the next checkpoint say. private is nil if nothing
+// is personal.
+func (j *Journal) Note(f envelope.Fact, private *envelope.Private) <-chan struct{} {
+	if n := j.enqueue(f, private); n != nil {
+		return n.stored
+	}
+	return nil
+}
 
 // Write returns when an event is stored, so that what it announces may be done.
 // An error says that it is not known to be; it may be written later all the
@@ -149,9 +155,11 @@ func (j *Journal) Run(ctx context.Context) {
 	writing, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(stopTimeout, cancel) })()
-	if j.write(writing, time.Now(), envelope.Started{Version: j.cfg.Version}, nil) {
-		close(j.started)
+	// Before it nothing is done that would have to be written down.
+	if !j.write(ctx, time.Now(), envelope.Started{Version: j.cfg.Version}, nil) {
+		return
 	}
+	close(j.started)
 	tick := time.NewTicker(checkpointEvery)
 	defer tick.Stop()
 	for ctx.Err() == nil {

@@ -39,6 +39,7 @@ type Queue interface {
 	Announce(replica string, announcement []byte) error
 	// Announcements calls f with what every consumer says.
 	Announcements(ctx context.Context, f func([]byte)) error
+	audit.Store
 }
 
 // A Delivery is a request on its way through this process.
@@ -135,6 +136,7 @@ type Consumer struct {
 	cfg      Config
 	verify   audit.Verifier
 	presence *presence
+	journal  *audit.Journal
 	metrics  metrics
 
 	stopping chan struct{} // closed when Run is to end
@@ -164,6 +166,9 @@ func New(cfg Config) (*Consumer, error) {
 		cfg:      cfg,
 		verify:   audit.Verifier{Tenant: cfg.Tenant, Publishers: cfg.Publishers, Consumers: cfg.Consumers},
 		presence: newPresence(cfg),
+		journal: audit.NewJournal(audit.JournalConfig{
+			Log: cfg.Log, Tenant: cfg.Tenant, Store: cfg.Queue, Version: cfg.Version, Logger: cfg.Logger,
+		}),
 		stopping: make(chan struct{}),
 		slots:    make(chan struct{}, cfg.Workers),
 		resting:  make(chan struct{}, maxResting),
@@ -190,6 +195,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 		timer := time.AfterFunc(c.cfg.SoftStop, func() { cancel(errStopping) })
 		context.AfterFunc(work, func() { timer.Stop() })
 	})()
+	defer c.keepJournal(ctx)()
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := c.announce(taking, announced); err != nil {
@@ -228,6 +234,18 @@ func (c *Consumer) Run(ctx context.Context) error {
 		return err
 	default:
 		return nil
+	}
+}
+
+// keepJournal writes the journal until stop is called, which is when the last
+// record was written.
+func (c *Consumer) keepJournal(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	wg.Go(func() { c.journal.Run(ctx) })
+	return func() {
+		cancel()
+		wg.Wait()
 	}
 }
 

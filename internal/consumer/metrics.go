@@ -46,12 +46,20 @@ func newMetrics(reg prometheus.Registerer, c *Consumer) metrics {
 		defer c.mu.Unlock()
 		return float64(len(c.inHand))
 	})
+	lost := prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "writeback_consumer_lost_events_total",
+		Help: "Events for the audit that could not be written.",
+	}, func() float64 { return float64(c.journal.Lost()) })
+	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "writeback_consumer_waiting_events",
+		Help: "Events for the audit that wait until the broker stores them.",
+	}, func() float64 { return float64(c.journal.Waiting()) })
 	for _, code := range reset.Codes() {
 		m.outcomes.WithLabelValues(string(code)) // shown as 0 from the start
 	}
 	for _, reason := range []string{notARequest, unknownSigner, otherTenant} {
 		m.dropped.WithLabelValues(reason)
 	}
-	reg.MustRegister(m.outcomes, m.handedBack, m.dropped, m.late, m.took, inHand)
+	reg.MustRegister(m.outcomes, m.handedBack, m.dropped, m.late, m.took, inHand, lost, waiting)
 	return m
 }

@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"sync"
 	"time"
 
@@ -17,19 +18,24 @@ import (
 const announceEvery = reset.Presence / 3
 
 // announce keeps the sealing key young and the publishers informed until ctx
-// ends. It closes ready once the first announcement is sent.
+// ends. It closes ready once the first announcement is sent, which is after the
+// audit has the start of this run and its sealing key.
 func (c *Consumer) announce(ctx context.Context, ready chan<- struct{}) error {
 	go func() {
 		for ctx.Err() == nil && c.cfg.Queue.Announcements(ctx, c.presence.hear) != nil {
 			wait(ctx, soon)
 		}
 	}()
+	var noted keyNote
 	for {
 		if err := c.cfg.Keys.Rotate(time.Now()); err != nil {
 			return err
 		}
 		next := announceEvery
-		err := c.cfg.Queue.Announce(c.cfg.Log.Name(), c.announcement())
+		err := c.noteKey(ctx, &noted)
+		if err == nil {
+			err = c.cfg.Queue.Announce(c.cfg.Log.Name(), c.announcement())
+		}
 		c.presence.spoke(time.Now(), err == nil)
 		switch {
 		case err != nil:
@@ -43,6 +49,31 @@ func (c *Consumer) announce(ctx context.Context, ready chan<- struct{}) error {
 			return nil
 		}
 	}
+}
+
+// A keyNote is the event that says which sealing key is announced.
+type keyNote struct {
+	box    seal.BoxID
+	stored <-chan struct{} // closed when it is
+}
+
+// noteKey makes sure that the audit has the sealing key before it is announced.
+// It waits for a moment only: old keys must be deleted in time.
+func (c *Consumer) noteKey(ctx context.Context, n *keyNote) error {
+	public, made := c.cfg.Keys.Public()
+	sum := sha256.Sum256(public)
+	if box := seal.BoxID(sum[:16]); n.stored == nil || n.box != box {
+		n.box, n.stored = box, c.journal.Note(envelope.SealingKey{Box: box, Made: made}, nil)
+	}
+	timer := time.NewTimer(soon)
+	defer timer.Stop()
+	select {
+	case <-n.stored:
+		return nil
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return errors.New("the event that says so is not stored yet")
 }
 
 func wait(ctx context.Context, d time.Duration) bool {

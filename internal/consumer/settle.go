@@ -2,7 +2,6 @@ package consumer
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"time"
 
@@ -67,16 +66,11 @@ func (c *Consumer) append(ctx context.Context, r *request, rec envelope.Record, 
 		private.Account, private.Actor = r.body.Account, r.body.Actor
 		private.Source, private.Address = r.body.Source, r.body.Address
 	}
-	link := audit.Link{Record: &rec}
-	data, err := c.cfg.Log.Record(&rec, private, r.key)
-	if err != nil {
-		return link, err
-	}
-	link.Hash = sha256.Sum256(data)
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	link.Seq, err = c.cfg.Queue.Append(ctx, r.ref, data, rec.ParentSeq)
-	return link, err
+	return c.cfg.Log.Append(&rec, private, r.key, func(data []byte) (uint64, error) {
+		ctx, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		return c.cfg.Queue.Append(ctx, r.ref, data, rec.ParentSeq)
+	})
 }
 
 // late is what becomes of an outcome that somebody else's record came before. If

@@ -139,7 +139,7 @@ func (r *reader) fact(kind EventKind) Fact {
 		r.bad = r.bad || f.How < FirstSight || f.How > TwoRuns
 		return f
 	case EventTokenMade:
-		return TokenMade{Token: r.text(maxItem), Certificate: r.bool(), NotAfter: r.when()}
+		return TokenMade{Token: r.text(maxItem), Certificate: r.bool(), Operations: r.strs(), Actors: r.strs(), Made: r.when(), NotAfter: r.when()}
 	case EventTokenRevoked:
 		return TokenRevoked{Token: r.text(maxItem), Certificate: r.bool()}
 	case EventSwitchesChanged:

@@ -53,15 +53,19 @@ func (s Sighting) String() string {
 }
 
 // TokenMade is written when a publisher finds a token or client certificate in
-// its tokens file that was not there. The private part has the source's name.
+// its tokens file that this run has not seen there: at its start all of them,
+// which Made tells apart from new ones. The private part has the source's name.
 type TokenMade struct {
 	Token       string // its id, at most 128 bytes
 	Certificate bool
+	Operations  []string  // what it may ask for, at most 16
+	Actors      []string  // on whose behalf, at most 16
+	Made        time.Time // to the microsecond
 	NotAfter    time.Time // to the microsecond
 }
 
-// TokenRevoked is written when it is not there any more. The private part has
-// the source's name.
+// TokenRevoked is written when it is not there any more, or no longer as it was
+// (then another TokenMade follows). The private part has the source's name.
 type TokenRevoked struct {
 	Token       string // its id, at most 128 bytes
 	Certificate bool
@@ -124,6 +128,9 @@ func (f ReplicaSeen) encode(w *writer) {
 func (f TokenMade) encode(w *writer) {
 	w.text(f.Token, maxItem)
 	w.bool(f.Certificate)
+	w.strs(f.Operations)
+	w.strs(f.Actors)
+	w.i64(micros(f.Made))
 	w.i64(micros(f.NotAfter))
 }
 

@@ -55,7 +55,7 @@ var allowed = map[string][]string{
 	"internal/guard":            {"reset", "secret", "config"},
 
 	// Wiring.
-	"cmd/publisher": {"reset", "secret", "config", "cli", "obs", "seal", "audit", "queue", "portal", "publisher", "tenants"},
+	"cmd/publisher": {"reset", "secret", "config", "cli", "obs", "seal", "envelope", "audit", "queue", "portal", "publisher", "tenants"},
 	"cmd/consumer":  {"reset", "secret", "config", "cli", "obs", "seal", "unseal", "envelope", "audit", "queue", "consumer", "directory", "directory/policy", "guard"},
 	"cmd/demo":      {"lab"},
 

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"syscall"
 	"time"
@@ -206,6 +207,16 @@ func replace(path string, data []byte) (err error) {
 		return err
 	}
 	return os.Rename(f.Name(), path)
+}
+
+// without returns the entries of a that b does not have as they are.
+func without(a, b []Entry) (rest []Entry) {
+	for _, e := range a {
+		if !slices.ContainsFunc(b, func(o Entry) bool { return reflect.DeepEqual(e, o) }) {
+			rest = append(rest, e)
+		}
+	}
+	return rest
 }
 
 func names[T fmt.Stringer](values []T) []string {

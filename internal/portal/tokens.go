@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
@@ -34,6 +35,7 @@ type Tokens struct {
 	equal func(a, b []byte) int // of crypto/subtle; a test looks at what it is given
 
 	mu      sync.Mutex         // guards what follows
+	changed func(made, revoked []Entry)
 	entries []Entry            // replaced as a whole
 	spent   map[string]*bucket // by the id of each of entries
 	checked time.Time
@@ -67,6 +69,10 @@ func (t *Tokens) load() error {
 	if err != nil {
 		return err
 	}
+	made, revoked := without(list, t.entries), without(t.entries, list)
+	if t.changed != nil && len(made)+len(revoked) > 0 {
+		t.changed(made, revoked)
+	}
 	t.entries = list
 	before := t.spent
 	t.spent = make(map[string]*bucket, len(list))
@@ -77,6 +83,27 @@ func (t *Tokens) load() error {
 	}
 	t.broken = ""
 	return nil
+}
+
+// Watch tells changed of the entries that are in force, then of those that come
+// into force and those that no longer are, before any of it counts. It looks at
+// the file every second until ctx ends. changed must not wait for anything. An
+// entry that was altered is revoked and made.
+func (t *Tokens) Watch(ctx context.Context, changed func(made, revoked []Entry)) {
+	t.mu.Lock()
+	changed(t.entries, nil)
+	t.changed = changed
+	t.mu.Unlock()
+	tick := time.NewTicker(recheck)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			t.inForce()
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // find returns the entry of that kind with this hash. All entries are compared, each

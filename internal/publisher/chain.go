@@ -2,7 +2,6 @@ package publisher
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"time"
 
@@ -52,16 +51,13 @@ func (p *Publisher) end(ctx context.Context, t *tenant, chain audit.Chain, kind 
 			private.Account, private.Actor, private.Source, private.Address = about.Account, about.Actor, about.Source, about.Address
 		}
 	}
-	data, err := p.cfg.Log.Record(&rec, private, sealing)
+	link, err := p.cfg.Log.Append(&rec, private, sealing, func(data []byte) (uint64, error) {
+		return t.Broker.Append(ctx, reset.Ref{Publisher: first.Publisher, ID: first.ID}, data, last.Seq)
+	})
 	if err != nil {
 		return nil, err
 	}
-	ref := reset.Ref{Publisher: first.Publisher, ID: first.ID}
-	seq, err := t.Broker.Append(ctx, ref, data, last.Seq)
-	if err != nil {
-		return nil, err
-	}
-	return append(chain[:len(chain):len(chain)], audit.Link{Record: &rec, Seq: seq, Hash: sha256.Sum256(data)}), nil
+	return append(chain[:len(chain):len(chain)], link), nil
 }
 
 // Status returns what is known of a request of tenant, whichever publisher

@@ -3,6 +3,7 @@ package publisher
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"writeback/internal/envelope"
 	"writeback/internal/reset"
 )
 
@@ -11,9 +12,10 @@ type metrics struct {
 	corrections *prometheus.CounterVec
 	wait        prometheus.Histogram
 	switches    *prometheus.CounterVec
+	sightings   *prometheus.CounterVec
 }
 
-func newMetrics(reg prometheus.Registerer) metrics {
+func newMetrics(reg prometheus.Registerer, p *Publisher) metrics {
 	m := metrics{
 		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "writeback_publisher_outcomes_total",
@@ -28,6 +30,31 @@ func newMetrics(reg prometheus.Registerer) metrics {
 			Help:    "From a request's arrival to its outcome.",
 			Buckets: prometheus.ExponentialBuckets(0.004, 2, 16), // 4 ms to 131 s
 		}),
+		sightings: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "writeback_publisher_replicas_seen_total",
+			Help: "Runs of consumers that were heard of for the first time, by how: first_sight, new_run, or two_runs at the same time under one name.",
+		}, []string{"how"}),
+	}
+	lost := prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "writeback_publisher_lost_events_total",
+		Help: "Events for the audit that could not be written.",
+	}, func() (n float64) {
+		for _, t := range p.tenants {
+			n += float64(t.journal.Lost())
+		}
+		return n
+	})
+	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "writeback_publisher_waiting_events",
+		Help: "Events for the audit that wait until the broker stores them.",
+	}, func() (n float64) {
+		for _, t := range p.tenants {
+			n += float64(t.journal.Waiting())
+		}
+		return n
+	})
+	for how := envelope.FirstSight; how <= envelope.TwoRuns; how++ {
+		m.sightings.WithLabelValues(how.String())
 	}
 	m.switches = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "writeback_publisher_switches_refused_total",
@@ -39,6 +66,6 @@ func newMetrics(reg prometheus.Registerer) metrics {
 	for _, code := range reset.Codes() {
 		m.outcomes.WithLabelValues(string(code)) // shown as 0 from the start
 	}
-	reg.MustRegister(m.outcomes, m.corrections, m.wait, m.switches)
+	reg.MustRegister(m.outcomes, m.corrections, m.wait, m.switches, m.sightings, lost, waiting)
 	return m
 }

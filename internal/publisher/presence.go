@@ -15,11 +15,13 @@ import (
 
 // presence is which consumers of a tenant are alive, and what to seal for them.
 type presence struct {
-	t   Tenant
-	log zerolog.Logger
+	t    Tenant
+	tell func(envelope.ReplicaSeen) // of runs that were not heard of before
+	log  zerolog.Logger
 
 	mu     sync.Mutex
 	seen   map[string]consumer  // by replica
+	runs   map[string]*runs     // by replica: all that were ever heard of
 	skewed map[string]time.Time // when a replica was last heard of whose clock is not ours
 }
 
@@ -29,8 +31,11 @@ type consumer struct {
 	box   seal.Box
 }
 
-func newPresence(t Tenant, log zerolog.Logger) *presence {
-	return &presence{t: t, log: log.With().Str(obs.Tenant, t.Name).Logger(), seen: make(map[string]consumer), skewed: make(map[string]time.Time)}
+func newPresence(t Tenant, tell func(envelope.ReplicaSeen), log zerolog.Logger) *presence {
+	return &presence{
+		t: t, tell: tell, log: log.With().Str(obs.Tenant, t.Name).Logger(),
+		seen: make(map[string]consumer), runs: make(map[string]*runs), skewed: make(map[string]time.Time),
+	}
 }
 
 // hear takes note of an announcement, if a pinned consumer signed it.
@@ -88,6 +93,7 @@ func (p *presence) hear(b []byte) {
 	p.seen[a.Replica] = next
 	if !again {
 		log.Info().Str(obs.Version, a.Version).Msg("a consumer has announced itself")
+		p.sight(a)
 	}
 }
 

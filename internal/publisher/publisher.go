@@ -48,6 +48,7 @@ type Broker interface {
 	// PutSwitch stores a value of a switch, if the newest one has sequence
 	// expect. Its errors are those of Append.
 	PutSwitch(ctx context.Context, name reset.SwitchName, value []byte, expect uint64) (seq uint64, err error)
+	audit.Store
 }
 
 // A Tenant is one AD domain.
@@ -64,6 +65,7 @@ type Config struct {
 	Slots      seal.SlotKey
 	Months     seal.MonthKeys
 	Tenants    []Tenant
+	Version    string // of the software
 	Logger     zerolog.Logger
 	Metrics    prometheus.Registerer
 }
@@ -87,12 +89,17 @@ type Publisher struct {
 
 // New returns a publisher that does not listen yet.
 func New(cfg Config) *Publisher {
-	p := &Publisher{cfg: cfg, tenants: make(map[string]*tenant), metrics: newMetrics(cfg.Metrics), stop: make(chan struct{}), dismiss: make(chan struct{})}
+	p := &Publisher{cfg: cfg, tenants: make(map[string]*tenant), stop: make(chan struct{}), dismiss: make(chan struct{})}
+	p.metrics = newMetrics(cfg.Metrics, p)
 	for _, t := range cfg.Tenants {
+		journal := audit.NewJournal(audit.JournalConfig{
+			Log: cfg.Log, Tenant: t.Name, Months: cfg.Months, Store: t.Broker, Version: cfg.Version, Logger: cfg.Logger,
+		})
 		p.tenants[t.Name] = &tenant{
 			Tenant:   t,
 			verify:   audit.Verifier{Tenant: t.Name, Publishers: cfg.Publishers, Consumers: t.Consumers},
-			presence: newPresence(t, cfg.Logger),
+			journal:  journal,
+			presence: newPresence(t, p.sighting(journal), cfg.Logger),
 			switches: newSwitches(t, cfg, p.metrics),
 			open:     make(map[reset.ID]*flight),
 		}
@@ -127,6 +134,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 			return err
 		}
 	}
+	defer p.keepJournals(ctx)()
 	var wg sync.WaitGroup
 	for _, t := range p.tenants {
 		wg.Go(func() {
@@ -135,7 +143,11 @@ func (p *Publisher) Run(ctx context.Context) error {
 			}
 		})
 		wg.Go(func() { t.switches.watch(ctx) })
-		wg.Go(func() { p.sweep(ctx, t) })
+		wg.Go(func() {
+			if t.journal.Started(ctx) == nil {
+				p.sweep(ctx, t)
+			}
+		})
 	}
 	<-ctx.Done()
 	close(p.stop)
@@ -181,6 +193,7 @@ func (p *Publisher) sweep(ctx context.Context, t *tenant) {
 type tenant struct {
 	Tenant
 	verify   audit.Verifier
+	journal  *audit.Journal
 	presence *presence
 	switches *switches
 

@@ -104,15 +104,15 @@ func (p *Publisher) accept(ctx context.Context, t *tenant, s reset.Submission) (
 		Kind: envelope.Accepted, Tenant: s.Tenant, Publisher: f.ref.Publisher, ID: id,
 		Operation: s.Operation, Time: arrived, Month: uint32(month),
 	}
-	data, err := p.cfg.Log.Record(&rec, envelope.Private{
-		Account: s.Account, Actor: s.Actor, Source: s.Source, Address: s.Address, Fingerprint: p.fingerprint(s),
-	}, &key)
-	if err != nil {
-		return nil, err
-	}
 	storing, cancel := context.WithTimeout(ctx, acceptTimeout)
 	defer cancel()
-	seq, err := t.Broker.Append(storing, f.ref, data, 0)
+	if err := t.journal.Started(storing); err != nil {
+		return nil, &reset.Refusal{Code: reset.BrokerUnavailable, Detail: nothingDone, RetryAfter: retryAfter,
+			Err: fmt.Errorf("waiting until the audit has the start of this publisher: %w", err)}
+	}
+	f.accepted, err = p.cfg.Log.Append(&rec, envelope.Private{
+		Account: s.Account, Actor: s.Actor, Source: s.Source, Address: s.Address, Fingerprint: p.fingerprint(s),
+	}, &key, func(data []byte) (uint64, error) { return t.Broker.Append(storing, f.ref, data, 0) })
 	switch {
 	case errors.Is(err, reset.ErrConflict) && s.IdempotencyKey != "":
 		return f, errAgain
@@ -121,7 +121,6 @@ func (p *Publisher) accept(ctx context.Context, t *tenant, s reset.Submission) (
 		// which any publisher closes.
 		return nil, &reset.Refusal{Code: reset.BrokerUnavailable, Detail: nothingDone, RetryAfter: retryAfter, Err: err}
 	}
-	f.accepted = audit.Link{Record: &rec, Seq: seq, Hash: sha256.Sum256(data)}
 	f.chain = audit.Chain{f.accepted}
 	f.line.Accepted = time.Since(arrived)
 	t.mu.Lock()
