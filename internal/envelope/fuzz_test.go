@@ -51,6 +51,17 @@ func FuzzRecord(f *testing.F) {
 	})
 }
 
+func FuzzEvent(f *testing.F) {
+	var kinds []string
+	for _, fact := range testFacts() {
+		kinds = append(kinds, "event-"+fact.Kind().String())
+	}
+	malleable(f, kinds, ParseEvent, func(e *Event) []byte {
+		e.clear = nil
+		return e.Encode()
+	})
+}
+
 func FuzzPrivate(f *testing.F) {
 	malleable(f, []string{"private"}, ParsePrivate, (*Private).Encode)
 }

@@ -137,6 +137,43 @@ func testSwitch(t testing.TB) *Switch {
 	return w
 }
 
+// testFacts has one of every kind of event.
+func testFacts() []Fact {
+	return []Fact{
+		Started{Version: "v1.2.3"},
+		Stopped{},
+		Checkpoint{
+			From: 1, To: 1000, Gaps: []Gap{{First: 7, Count: 2}, {First: 10, Count: 1, Uncertain: true}, {First: 1000, Count: 1}},
+			Sum: count[[32]byte](0xa0), Previous: count[[32]byte](0xb0), Lost: 3, Final: true,
+		},
+		SealingKey{Box: count[[16]byte](0x70), Made: at},
+		ReplicaSeen{Replica: "con_2", Run: count[[16]byte](0x80), Key: count[[16]byte](0xd0), How: TwoRuns},
+		TokenMade{Token: "0a1b2c3d", Certificate: true, Operations: []string{"reset", "unlock"}, Actors: []string{"self"}, Made: at, NotAfter: at.Add(time.Hour)},
+		TokenRevoked{Token: "0a1b2c3d"},
+		SwitchesChanged{Version: 4, Writeback: true},
+		NameRevealed{Request: count[[16]byte](0x10)},
+		TicketMade{Ticket: count[[16]byte](0x20), Operation: reset.Reset, NotAfter: at.Add(15 * time.Minute)},
+		TicketUsed{Ticket: count[[16]byte](0x20), Request: count[[16]byte](0x10)},
+	}
+}
+
+func testEvent(t testing.TB, f Fact) *Event {
+	purpose, name := seal.PurposePublisher, "pub_1"
+	if f.Kind() == EventSealingKey {
+		purpose, name = seal.PurposeConsumer, "con_1"
+	}
+	s := signer(t, purpose)
+	e := &Event{
+		Tenant: "corp", ID: count[[16]byte](0x30), Time: at.Add(123 * time.Microsecond),
+		Writer: Writer{Key: s.Public().ID(), Name: name, Run: count[[16]byte](0x90), Number: 1001}, Fact: f,
+	}
+	if f.Kind() > EventReplicaSeen {
+		e.Month, e.Private = 202611, bytes.Repeat([]byte{0xc0}, privateBlock+28) // not really encrypted
+	}
+	e.Sig = s.Sign(seal.KindEvent, e.Signed())
+	return e
+}
+
 func testAnnouncement(t testing.TB) *Announcement {
 	s := signer(t, seal.PurposeConsumer)
 	a := &Announcement{
@@ -176,6 +213,10 @@ func codecs(t testing.TB) map[string]codec {
 		rec := testRecord(t, k)
 		all["record-"+k.String()] = codec{rec, rec.Encode, func(b []byte) (any, error) { return ParseRecord(b) }}
 	}
+	for _, f := range testFacts() {
+		e := testEvent(t, f)
+		all["event-"+f.Kind().String()] = codec{e, e.Encode, func(b []byte) (any, error) { return ParseEvent(b) }}
+	}
 	return all
 }
 
@@ -199,7 +240,7 @@ func fields(v reflect.Value) any {
 		return s
 	}
 	switch v.Kind() {
-	case reflect.Pointer:
+	case reflect.Pointer, reflect.Interface:
 		return fields(v.Elem())
 	case reflect.Struct:
 		m := make(map[string]any)

@@ -34,7 +34,7 @@ type Tokens struct {
 	start time.Time
 	equal func(a, b []byte) int // of crypto/subtle; a test looks at what it is given
 
-	mu      sync.Mutex         // guards what follows
+	mu      sync.Mutex // guards what follows
 	changed func(made, revoked []Entry)
 	entries []Entry            // replaced as a whole
 	spent   map[string]*bucket // by the id of each of entries
