@@ -155,8 +155,11 @@ func (j *Journal) Run(ctx context.Context) {
 	writing, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(stopTimeout, cancel) })()
-	// Before it nothing is done that would have to be written down.
 	if !j.write(ctx, time.Now(), envelope.Started{Version: j.cfg.Version}, nil) {
+		// The broker was never there, and so nothing was done.
+		for len(j.queue) > 0 {
+			j.lose((<-j.queue).fact, ctx.Err())
+		}
 		return
 	}
 	close(j.started)

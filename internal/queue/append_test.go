@@ -267,11 +267,15 @@ func TestNothingIsStoredLater(t *testing.T) {
 	}
 }
 
-// writes are the two kinds of write, with an id and a slot of their own.
+// writes are the kinds of write, with an id and a slot of their own.
 func writes(tenant *queue.Tenant) map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
 		"Append": func(ctx context.Context) error {
 			_, err := tenant.Append(ctx, ref(), []byte("before"), 0)
+			return err
+		},
+		"AppendEvent": func(ctx context.Context) error {
+			_, err := tenant.AppendEvent(ctx, "p1", reset.NewID(), []byte("before"), 0)
 			return err
 		},
 		"Enqueue": func(ctx context.Context) error {

@@ -119,7 +119,7 @@ func operations(t *testing.T) []string {
 	}
 	bare = append(bare,
 		"req.00", "req.00.more", "rec.p1.00.pub", "rec.p1.00.con", "rec.p1.00.con.more", "rec.p1.00.other",
-		"live.p1.00.con", "live.p1.00.pub", "alive.r1", "alive", "evt.start", "evt.a.b",
+		"live.p1.00.con", "live.p1.00.pub", "alive.r1", "alive", "evt.start", "evt.pub.p1.00", "evt.con.r1.00", "evt.con.r1.00.more",
 		"$KV.consumers.r1", "$KV.switches.writeback", "$KV.other.key", "$OBJ.other.C.x",
 		"$JS.ACK.REQUESTS.consumers.1.1.1.1.0", "$JS.ACK.REQUESTS.other.1.1.1.1.0", "$JS.ACK.RECORDS.other.1.1.1.1.0",
 		"$JS.ACK._.h.REQUESTS.consumers.1.1.1.1.0.x")
@@ -170,7 +170,7 @@ func audible(ops []string) []string {
 	all := slices.Clone(ops)
 	for _, prefix := range []string{"", "corp.", "acme.", "*."} {
 		for _, wild := range []string{
-			">", "*", "*.>", "req.*", "rec.*.*.*", "rec.*.*.con", "rec.>", "live.>", "live.p1.*.*", "live.*.*.con", "alive.*", "alive.>", "evt.>",
+			">", "*", "*.>", "req.*", "rec.*.*.*", "rec.*.*.con", "rec.>", "live.>", "live.p1.*.*", "live.*.*.con", "alive.*", "alive.>", "evt.>", "evt.pub.*.*",
 			"$KV.>", "$KV.consumers.*", "$KV.switches.*", "$JS.>", "$JS.API.>", "$JS.ACK.>", "$JS.EVENT.>", "$SYS.>", "$SYS.ACCOUNT.>",
 		} {
 			all = append(all, prefix+wild)

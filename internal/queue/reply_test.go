@@ -23,7 +23,7 @@ const (
 // at all.
 // A JetStream API that takes no body does what it says for an empty answer.
 var outOfReach = []string{
-	"req.00", "rec.p1.00.pub", "rec.p1.00.con", "evt.start", "corp.evt.start",
+	"req.00", "rec.p1.00.pub", "rec.p1.00.con", "evt.start", "corp.evt.start", "evt.pub.p1.00", "evt.con.r1.00",
 	"$KV.switches.writeback", "$KV.consumers.forged", "alive.forged", "corp.alive.forged",
 	"$JS.API.STREAM.DELETE.RECORDS", "corp.$JS.API.STREAM.DELETE.RECORDS",
 	"$JS.API.STREAM.DELETE.REQUESTS", "corp.$JS.API.STREAM.DELETE.REQUESTS",
@@ -55,7 +55,7 @@ func TestReplySubject(t *testing.T) {
 		t.Fatal(err)
 	}
 	ack := held.Reply
-	readers := []string{"corp.req.00", "corp.rec.p1.00.pub", "corp.rec.p1.00.con", "corp.$KV.consumers.forged", "corp.$KV.switches.writeback"}
+	readers := []string{"corp.req.00", "corp.rec.p1.00.pub", "corp.rec.p1.00.con", "corp.evt.pub.p1.00", "corp.evt.con.r1.00", "corp.$KV.consumers.forged", "corp.$KV.switches.writeback"}
 	tests := []struct {
 		name    string
 		role    queue.Role
@@ -63,7 +63,7 @@ func TestReplySubject(t *testing.T) {
 		body    string
 		also    []string // out of reach of this user
 	}{
-		{"a publisher looks at requests", pub, "corp." + lookRequests, "", []string{"corp.rec.p1.00.con", "corp.$KV.consumers.forged"}},
+		{"a publisher looks at requests", pub, "corp." + lookRequests, "", []string{"corp.rec.p1.00.con", "corp.evt.con.r1.00", "corp.$KV.consumers.forged"}},
 		{"a publisher reads a record", pub, "corp.$JS.API.STREAM.MSG.GET.RECORDS", `{"seq":1}`, []string{"corp.rec.p1.00.con"}},
 		{"an auditor looks at records", aud, "corp.$JS.API.STREAM.INFO.RECORDS", "", readers},
 		{"an auditor looks at events", aud, "corp.$JS.API.STREAM.INFO.EVENTS", "", readers},
@@ -86,7 +86,7 @@ func TestReplySubject(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			also := tt.also
 			if tt.role == con {
-				also = []string{"corp.req.00", "corp.rec.p1.00.pub", "corp.$KV.switches.writeback"}
+				also = []string{"corp.req.00", "corp.rec.p1.00.pub", "corp.evt.pub.p1.00", "corp.$KV.switches.writeback"}
 			}
 			divert(t, s, tt.role, tt.subject, tt.body, append(also, outOfReach...)...)
 			after := contents(t, s)
