@@ -254,6 +254,63 @@ func TestTokensChange(t *testing.T) {
 	})
 }
 
+// Whoever watches the file is told what comes into force and what no longer is,
+// once, also if nobody calls.
+func TestTokensWatched(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		var told []string
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			b.config.Tokens.Watch(ctx, func(made, revoked []Entry) {
+				for _, e := range revoked {
+					told = append(told, "-"+e.ID)
+				}
+				for _, e := range made {
+					told = append(told, "+"+e.ID)
+				}
+			})
+		}()
+		want := func(list ...string) {
+			t.Helper()
+			time.Sleep(2 * recheck)
+			synctest.Wait()
+			if !slices.Equal(told, list) {
+				t.Errorf("told %q, want %q", told, list)
+			}
+			told = nil
+		}
+		entries, err := ReadTokens(b.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := entries[0]
+		want("+" + first.ID)
+		want()
+		b.add(t, Grant{})
+		if entries, err = ReadTokens(b.file); err != nil {
+			t.Fatal(err)
+		}
+		second := entries[1]
+		want("+" + second.ID)
+		if err := edit(b.file, func(list []Entry) ([]Entry, error) {
+			list[1].Operations = append(list[1].Operations, reset.Probe)
+			return list, nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		want("-"+second.ID, "+"+second.ID)
+		if err := RemoveToken(b.file, first.ID); err != nil {
+			t.Fatal(err)
+		}
+		want("-" + first.ID)
+		cancel()
+		<-done
+	})
+}
+
 func TestForbidden(t *testing.T) {
 	self := `{"actor":{"kind":"self"},` + goodBody[1:]
 	tests := []struct {

@@ -31,6 +31,7 @@ type Queue struct {
 	seq      uint64
 	records  []record
 	events   []reset.Stored
+	held     <-chan struct{} // closed when events are stored again
 	slots    map[string]request
 	live     map[string]func(reset.ID, reset.Stored)
 	hear     []func([]byte)
@@ -140,10 +141,29 @@ func (q *Queue) AppendEvent(ctx context.Context, _ string, _ [16]byte, event []b
 		return 0, reset.ErrUnavailable
 	}
 	q.mu.Lock()
+	held := q.held
+	q.mu.Unlock()
+	if held != nil {
+		select {
+		case <-held:
+		case <-ctx.Done():
+			return 0, reset.ErrUnavailable
+		}
+	}
+	q.mu.Lock()
 	defer q.mu.Unlock()
 	s := reset.Stored{Seq: uint64(len(q.events)) + 1, Data: slices.Clone(event)}
 	q.events = append(q.events, s)
 	return s.Seq, nil
+}
+
+// HoldEvents keeps events from being stored until release is called.
+func (q *Queue) HoldEvents() (release func()) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	held := make(chan struct{})
+	q.held = held
+	return func() { close(held) }
 }
 
 // Events returns every event.
