@@ -67,7 +67,7 @@ const checkpointEvery = time.Minute
 // long the last ones may when the program stops.
 const (
 	slow        = 5 * time.Second
-	stopTimeout = 10 * time.Second
+	stopTimeout = 5 * time.Second
 )
 
 // NewJournal returns a journal that writes nothing before it runs.

@@ -58,6 +58,7 @@ const (
 	errNotNow        = 10008 // a cluster without a leader
 	errNoPeers       = 10005 // or one whose leader knows too few servers
 	errSlotText      = "maximum messages per subject exceeded"
+	errClosedText    = "store is closed" // of a leader that is being stopped: the others may store the message
 )
 
 // An apiError is the broker's definite refusal.
@@ -140,16 +141,40 @@ func (t *Tenant) swap(ctx context.Context, msg *nats.Msg, hasty bool, stored fun
 		if readErr != nil {
 			return readErr
 		}
+		var last uint64
 		for _, s := range chain {
 			if string(s.Data) == string(msg.Data) {
 				return readBack(s.Seq)
 			}
+			last = s.Seq
+		}
+		// A server that has not heard yet that it leads no longer does not
+		// have the newest.
+		if newest, ok := newest(err); ok && last < newest {
+			return err
 		}
 		if refusal(err) == errWrongSequence {
 			return backoff.Permanent(reset.ErrConflict)
 		}
 		return err // undecided: the rival may yet lose
 	})
+}
+
+// newest returns the sequence that a refusal names as the newest instead of the
+// one that was expected.
+func newest(err error) (seq uint64, ok bool) {
+	var e *apiError
+	if !errors.As(err, &e) || e.ErrCode != errWrongSequence {
+		return 0, false
+	}
+	_, err = fmt.Sscanf(e.Description, "wrong last sequence: %d", &seq)
+	return seq, err == nil
+}
+
+// closing reports whether err is the refusal of a server that is being stopped.
+func closing(err error) bool {
+	var e *apiError
+	return errors.As(err, &e) && e.ErrCode == errStoreFailed && e.Description == errClosedText
 }
 
 // readBack carries a sequence that was found by reading back out of the retry
@@ -169,12 +194,8 @@ func (t *Tenant) AppendEvent(ctx context.Context, writer string, run [16]byte, e
 	msg.Header.Set("Nats-Expected-Last-Subject-Sequence", strconv.FormatUint(expect, 10))
 	msg.Header.Set("Nats-Expected-Stream", streamEvents)
 	return t.publish(ctx, msg, false, func(err error, ambiguous bool) error {
-		var e *apiError
-		if !errors.As(err, &e) || e.ErrCode != errWrongSequence {
-			return err
-		}
-		var newest uint64
-		if _, scanErr := fmt.Sscanf(e.Description, "wrong last sequence: %d", &newest); scanErr != nil {
+		newest, ok := newest(err)
+		if !ok {
 			return err
 		}
 		// Nobody else writes to this subject. What is newer than the one
@@ -233,6 +254,7 @@ func (t *Tenant) publish(ctx context.Context, msg *nats.Msg, hasty bool, judge f
 		case refusal(err) == errTooLarge:
 			return 0, backoff.Permanent(err)
 		case refusal(err) != 0:
+			ambiguous = ambiguous || closing(err)
 			err = judge(err, ambiguous)
 			if found := readBack(0); errors.As(err, &found) {
 				return uint64(found), nil
