@@ -155,20 +155,20 @@ func TestJournal(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.want("started")
-		if err := d.Write(t.Context(), envelope.SwitchesChanged{Version: 1}, ada); err != nil {
+		if err := d.Write(t.Context(), envelope.SwitchChanged{Switch: "unlock"}, ada); err != nil {
 			t.Fatal(err)
 		}
 		first := d.record(nil)
 		d.record(reset.ErrConflict)
 		d.record(reset.ErrUnknown)
-		d.want("started", "switches_changed")
+		d.want("started", "switch_changed")
 		time.Sleep(checkpointEvery) // of the bubble
-		d.want("started", "switches_changed", "checkpoint")
+		d.want("started", "switch_changed", "checkpoint")
 		time.Sleep(10 * checkpointEvery)
-		d.want("started", "switches_changed", "checkpoint")
+		d.want("started", "switch_changed", "checkpoint")
 		last := d.record(nil)
 		d.stop()
-		d.want("started", "switches_changed", "checkpoint", "stopped", "checkpoint")
+		d.want("started", "switch_changed", "checkpoint", "stopped", "checkpoint")
 
 		told := d.told()
 		for i, n := range []uint64{1, 2, 6, 8, 9} {
@@ -231,7 +231,7 @@ func TestJournalWhileTheBrokerIsAway(t *testing.T) {
 		if d.Started(ctx) == nil {
 			t.Error("it has started")
 		}
-		if err := d.Write(ctx, envelope.SwitchesChanged{}, nil); !errors.Is(err, context.DeadlineExceeded) {
+		if err := d.Write(ctx, envelope.SwitchChanged{}, nil); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Write = %v", err)
 		}
 		waited := d.Note(envelope.NameRevealed{}, nil)
@@ -249,7 +249,7 @@ func TestJournalWhileTheBrokerIsAway(t *testing.T) {
 			t.Errorf("an event is told at %s, %s after the first; want when it happened", told[2].Time, told[2].Time.Sub(told[0].Time))
 		}
 		d.stop()
-		d.want("started", "switches_changed", "name_revealed", "stopped", "checkpoint")
+		d.want("started", "switch_changed", "name_revealed", "stopped", "checkpoint")
 	})
 }
 
@@ -264,7 +264,7 @@ func TestJournalIsBounded(t *testing.T) {
 		if n := d.Lost(); n != 0 {
 			t.Errorf("%d events are lost, want none", n)
 		}
-		if err := d.Write(t.Context(), envelope.SwitchesChanged{}, nil); err != ErrFull {
+		if err := d.Write(t.Context(), envelope.SwitchChanged{}, nil); err != ErrFull {
 			t.Errorf("Write = %v, want ErrFull", err)
 		}
 		d.Note(envelope.TicketMade{}, nil)

@@ -7,22 +7,22 @@ import "time"
 type EventKind uint8
 
 const (
-	EventStarted         EventKind = 1  // both: a run of the program begins to work
-	EventStopped         EventKind = 2  // both: and has ended its work
-	EventCheckpoint      EventKind = 3  // both: how far this run's records have come
-	EventSealingKey      EventKind = 4  // consumer: requests are sealed for this key from now on
-	EventReplicaSeen     EventKind = 5  // publisher: a run of a consumer was heard of for the first time
-	EventTokenMade       EventKind = 6  // publisher: a token or certificate is in force
-	EventTokenRevoked    EventKind = 7  // publisher: it is no longer
-	EventSwitchesChanged EventKind = 8  // publisher: the tenant's switches
-	EventNameRevealed    EventKind = 9  // publisher: somebody was shown whom a request is about
-	EventTicketMade      EventKind = 10 // publisher: somebody may choose a password on the reset page
-	EventTicketUsed      EventKind = 11 // publisher: and has
-	lastEventKind                  = EventTicketUsed
+	EventStarted       EventKind = 1  // both: a run of the program begins to work
+	EventStopped       EventKind = 2  // both: and has ended its work
+	EventCheckpoint    EventKind = 3  // both: how far this run's records have come
+	EventSealingKey    EventKind = 4  // consumer: requests are sealed for this key from now on
+	EventReplicaSeen   EventKind = 5  // publisher: a run of a consumer was heard of for the first time
+	EventTokenMade     EventKind = 6  // publisher: a token or certificate is in force
+	EventTokenRevoked  EventKind = 7  // publisher: it is no longer
+	EventSwitchChanged EventKind = 8  // publisher: one of the tenant's switches
+	EventNameRevealed  EventKind = 9  // publisher: somebody was shown whom a request is about
+	EventTicketMade    EventKind = 10 // publisher: somebody may choose a password on the reset page
+	EventTicketUsed    EventKind = 11 // publisher: and has
+	lastEventKind                = EventTicketUsed
 )
 
 var eventNames = [...]string{"", "started", "stopped", "checkpoint", "sealing_key", "replica_seen", "token_made",
-	"token_revoked", "switches_changed", "name_revealed", "ticket_made", "ticket_used"}
+	"token_revoked", "switch_changed", "name_revealed", "ticket_made", "ticket_used"}
 
 // String returns the kind's name, for people and exports.
 func (k EventKind) String() string {
@@ -142,8 +142,8 @@ func (r *reader) fact(kind EventKind) Fact {
 		return TokenMade{Token: r.text(maxItem), Certificate: r.bool(), Operations: r.strs(), Actors: r.strs(), Made: r.when(), NotAfter: r.when()}
 	case EventTokenRevoked:
 		return TokenRevoked{Token: r.text(maxItem), Certificate: r.bool()}
-	case EventSwitchesChanged:
-		return SwitchesChanged{Version: r.u64(), Writeback: r.bool(), Unlock: r.bool()}
+	case EventSwitchChanged:
+		return SwitchChanged{Switch: r.text(maxItem), On: r.bool(), Number: r.u64()}
 	case EventNameRevealed:
 		f := NameRevealed{}
 		r.fixed(f.Request[:])

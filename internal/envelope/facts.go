@@ -71,12 +71,12 @@ type TokenRevoked struct {
 	Certificate bool
 }
 
-// SwitchesChanged is written before a change of the tenant's switches is. The
-// private part says who changed them.
-type SwitchesChanged struct {
-	Version   uint64 // of the switches; it only grows
-	Writeback bool   // as they are then
-	Unlock    bool
+// SwitchChanged is written before a change of one of the tenant's switches is.
+// The private part says who changed it.
+type SwitchChanged struct {
+	Switch string // its name, at most 128 bytes
+	On     bool   // as it is then
+	Number uint64 // of the change; it only grows
 }
 
 // NameRevealed is written before somebody is shown whom a request is about. The
@@ -99,16 +99,16 @@ type TicketUsed struct {
 	Request reset.ID // what came of it
 }
 
-func (Started) Kind() EventKind         { return EventStarted }
-func (Stopped) Kind() EventKind         { return EventStopped }
-func (SealingKey) Kind() EventKind      { return EventSealingKey }
-func (ReplicaSeen) Kind() EventKind     { return EventReplicaSeen }
-func (TokenMade) Kind() EventKind       { return EventTokenMade }
-func (TokenRevoked) Kind() EventKind    { return EventTokenRevoked }
-func (SwitchesChanged) Kind() EventKind { return EventSwitchesChanged }
-func (NameRevealed) Kind() EventKind    { return EventNameRevealed }
-func (TicketMade) Kind() EventKind      { return EventTicketMade }
-func (TicketUsed) Kind() EventKind      { return EventTicketUsed }
+func (Started) Kind() EventKind       { return EventStarted }
+func (Stopped) Kind() EventKind       { return EventStopped }
+func (SealingKey) Kind() EventKind    { return EventSealingKey }
+func (ReplicaSeen) Kind() EventKind   { return EventReplicaSeen }
+func (TokenMade) Kind() EventKind     { return EventTokenMade }
+func (TokenRevoked) Kind() EventKind  { return EventTokenRevoked }
+func (SwitchChanged) Kind() EventKind { return EventSwitchChanged }
+func (NameRevealed) Kind() EventKind  { return EventNameRevealed }
+func (TicketMade) Kind() EventKind    { return EventTicketMade }
+func (TicketUsed) Kind() EventKind    { return EventTicketUsed }
 
 func (f Started) encode(w *writer) { w.text(f.Version, maxText) }
 func (Stopped) encode(*writer)     {}
@@ -139,10 +139,10 @@ func (f TokenRevoked) encode(w *writer) {
 	w.bool(f.Certificate)
 }
 
-func (f SwitchesChanged) encode(w *writer) {
-	w.u64(f.Version)
-	w.bool(f.Writeback)
-	w.bool(f.Unlock)
+func (f SwitchChanged) encode(w *writer) {
+	w.text(f.Switch, maxItem)
+	w.bool(f.On)
+	w.u64(f.Number)
 }
 
 func (f NameRevealed) encode(w *writer) { w.fixed(f.Request[:]) }

@@ -150,7 +150,7 @@ func testFacts() []Fact {
 		ReplicaSeen{Replica: "con_2", Run: count[[16]byte](0x80), Key: count[[16]byte](0xd0), How: TwoRuns},
 		TokenMade{Token: "0a1b2c3d", Certificate: true, Operations: []string{"reset", "unlock"}, Actors: []string{"self"}, Made: at, NotAfter: at.Add(time.Hour)},
 		TokenRevoked{Token: "0a1b2c3d"},
-		SwitchesChanged{Version: 4, Writeback: true},
+		SwitchChanged{Switch: "writeback", On: true, Number: 4},
 		NameRevealed{Request: count[[16]byte](0x10)},
 		TicketMade{Ticket: count[[16]byte](0x20), Operation: reset.Reset, NotAfter: at.Add(15 * time.Minute)},
 		TicketUsed{Ticket: count[[16]byte](0x20), Request: count[[16]byte](0x10)},
