@@ -147,3 +147,44 @@ func TestJournalOfTenant(t *testing.T) {
 		}
 	})
 }
+
+// A switch is set after the audit has the change, and who wanted it.
+func TestSwitchIsNotedFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer func() { w.stop() }()
+		change := reset.SwitchChange{
+			Tenant: tenantName, Set: map[reset.SwitchName]bool{reset.SwitchUnlock: false},
+			Actor: reset.Actor{Kind: reset.Admin, Subject: "grace"}, Source: "console",
+		}
+		release := w.queue.HoldEvents()
+		if s, err := w.SetSwitches(t.Context(), change); err == nil {
+			t.Errorf("without the event: %+v", s)
+		}
+		if stored, _ := w.queue.Switch(t.Context(), reset.SwitchUnlock); stored.Seq != 0 {
+			t.Error("without the event, the switch is stored")
+		}
+		release()
+		if _, err := w.SetSwitches(t.Context(), change); err != nil {
+			t.Fatal(err)
+		}
+		stored, _ := w.queue.Switch(t.Context(), reset.SwitchUnlock)
+		value, err := envelope.ParseSwitch(stored.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		facts := w.facts()
+		want := envelope.SwitchChanged{Switch: "unlock", Number: value.Number}
+		if last := facts[len(facts)-1]; last != envelope.Fact(want) {
+			t.Errorf("the last event is %+v, want %+v", last, want)
+		}
+		all := w.queue.Events()
+		e, err := w.tenants[tenantName].verify.Event(all[len(all)-1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if private, err := audit.PrivateEvent(w.cfg.Months, e); err != nil || private.Actor != change.Actor || private.Source != "console" {
+			t.Errorf("the private part is %+v, %v", private, err)
+		}
+	})
+}

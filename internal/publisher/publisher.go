@@ -100,7 +100,7 @@ func New(cfg Config) *Publisher {
 			verify:   audit.Verifier{Tenant: t.Name, Publishers: cfg.Publishers, Consumers: t.Consumers},
 			journal:  journal,
 			presence: newPresence(t, p.sighting(journal), cfg.Logger),
-			switches: newSwitches(t, cfg, p.metrics),
+			switches: newSwitches(t, journal, cfg, p.metrics),
 			open:     make(map[reset.ID]*flight),
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -40,6 +41,7 @@ func switchReasons() []string {
 // and takes what is there.
 type switches struct {
 	t       Tenant
+	journal *audit.Journal
 	pins    seal.Pins // of publishers
 	months  seal.MonthKeys
 	log     zerolog.Logger
@@ -60,9 +62,9 @@ type held struct {
 	judged *reset.Stored    // what the broker showed last; nil if it was not asked yet
 }
 
-func newSwitches(t Tenant, cfg Config, m metrics) *switches {
+func newSwitches(t Tenant, journal *audit.Journal, cfg Config, m metrics) *switches {
 	s := &switches{
-		t: t, pins: cfg.Publishers, months: cfg.Months, metrics: m, held: make(map[reset.SwitchName]held),
+		t: t, journal: journal, pins: cfg.Publishers, months: cfg.Months, metrics: m, held: make(map[reset.SwitchName]held),
 		log: cfg.Logger.With().Str(obs.Tenant, t.Name).Logger(),
 	}
 	for _, name := range reset.SwitchNames() {
@@ -221,33 +223,52 @@ const setTries = 5
 // set makes a switch be as c wants it. The last one to be stored wins, of callers
 // that want different things at once.
 func (s *switches) set(ctx context.Context, log *audit.Log, name reset.SwitchName, on bool, c reset.SwitchChange) error {
-	s.asking.Lock()
-	defer s.asking.Unlock()
 	for try := 1; ; try++ {
-		stored, err := s.t.Broker.Switch(ctx, name)
-		if err != nil {
+		next, after, err := s.draft(ctx, log, name, on, c)
+		if next == nil || err != nil {
 			return err
 		}
-		s.hear(name, stored)
-		value, err := s.next(log, name, on, c)
-		if value == nil || err != nil {
-			return err
+		// Before it is in force. If another is stored first, it never will be,
+		// and the next try has another number.
+		changed := envelope.SwitchChanged{Switch: name.String(), On: on, Number: next.Number}
+		if err := s.journal.Write(ctx, changed, who(c)); err != nil {
+			return fmt.Errorf("writing the event of a switch: %w: %w", reset.ErrUnavailable, err)
 		}
-		// Here is where a record of the change belongs: before it is in force.
-		seq, err := s.t.Broker.PutSwitch(ctx, name, value, stored.Seq)
-		switch {
-		case err == nil:
-			s.hear(name, reset.Stored{Seq: seq, Data: value})
-			return nil
-		case !errors.Is(err, reset.ErrConflict) || try == setTries:
+		err = s.put(ctx, name, next.Encode(), after)
+		if !errors.Is(err, reset.ErrConflict) || try == setTries {
 			return err
 		}
 	}
 }
 
+// draft returns the value that follows the newest one, as next does, and the
+// sequence of that one.
+func (s *switches) draft(ctx context.Context, log *audit.Log, name reset.SwitchName, on bool, c reset.SwitchChange) (*envelope.Switch, uint64, error) {
+	s.asking.Lock()
+	defer s.asking.Unlock()
+	stored, err := s.t.Broker.Switch(ctx, name)
+	if err != nil {
+		return nil, 0, err
+	}
+	s.hear(name, stored)
+	next, err := s.next(log, name, on, c)
+	return next, stored.Seq, err
+}
+
+// put stores a value after the one with that sequence.
+func (s *switches) put(ctx context.Context, name reset.SwitchName, value []byte, after uint64) error {
+	s.asking.Lock()
+	defer s.asking.Unlock()
+	seq, err := s.t.Broker.PutSwitch(ctx, name, value, after)
+	if err == nil {
+		s.hear(name, reset.Stored{Seq: seq, Data: value})
+	}
+	return err
+}
+
 // next returns the value that follows the newest one, signed; nil if that is what
 // c wants already.
-func (s *switches) next(log *audit.Log, name reset.SwitchName, on bool, c reset.SwitchChange) ([]byte, error) {
+func (s *switches) next(log *audit.Log, name reset.SwitchName, on bool, c reset.SwitchChange) (*envelope.Switch, error) {
 	s.mu.Lock()
 	newest, judged := s.held[name].newest, s.held[name].judged
 	s.mu.Unlock()
@@ -256,7 +277,7 @@ func (s *switches) next(log *audit.Log, name reset.SwitchName, on bool, c reset.
 	}
 	now := time.Now()
 	month, id := seal.MonthOf(now), reset.NewID()
-	e := envelope.Switch{
+	e := &envelope.Switch{
 		// Greater than what any publisher has seen, also if this one has seen nothing
 		// and the broker has lost it: numbers are times, or one more than the last.
 		Tenant: s.t.Name, Name: name, On: on, Number: uint64(now.UnixMilli()), Time: now.Truncate(time.Millisecond),
@@ -269,11 +290,15 @@ func (s *switches) next(log *audit.Log, name reset.SwitchName, on bool, c reset.
 	if !ok {
 		return nil, errors.New("record_key_file has no key for " + month.String() + "; run `publisher init`")
 	}
-	who := envelope.Private{Actor: c.Actor, Source: c.Source, Address: c.Address}
 	var err error
-	if e.Private, err = key.Seal(e.Clear(), who.Encode()); err != nil {
+	if e.Private, err = key.Seal(e.Clear(), who(c).Encode()); err != nil {
 		return nil, err
 	}
 	e.Sig = log.Sign(seal.KindSwitch, e.Signed())
-	return e.Encode(), nil
+	return e, nil
+}
+
+// who is the private part of what tells of a change.
+func who(c reset.SwitchChange) *envelope.Private {
+	return &envelope.Private{Actor: c.Actor, Source: c.Source, Address: c.Address}
 }
