@@ -59,6 +59,7 @@ func streams(replicas int) []jetstream.StreamConfig {
 			MaxMsgSize:           maxMessage,
 			DenyDelete:           true,
 			DenyPurge:            true,
+			AllowDirect:          true,
 			RePublish: &jetstream.RePublish{
 				Source:      "rec.*.*.*",
 				Destination: "live.{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}",
@@ -74,6 +75,7 @@ func streams(replicas int) []jetstream.StreamConfig {
 			MaxMsgSize:  maxMessage,
 			DenyDelete:  true,
 			DenyPurge:   true,
+			AllowDirect: true,
 		},
 		{
 			// In a file, although it is worth nothing after 30 s: a single

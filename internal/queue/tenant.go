@@ -354,19 +354,12 @@ func (t *Tenant) Scan(ctx context.Context, since time.Time, f func(reset.Ref) er
 	}
 }
 
-// A message is one of a stream.
-type message struct {
-	Subject string `json:"subject"`
-	Seq     uint64 `json:"seq"`
-	Data    []byte `json:"data"`
-}
-
 // get asks the stream's leader for one message; nil is none. A time-out is
 // tried again until ctx ends.
-func (t *Tenant) get(ctx context.Context, stream string, req map[string]any) (*message, error) {
+func (t *Tenant) get(ctx context.Context, stream string, req map[string]any) (*reset.Message, error) {
 	var resp struct {
-		Error   *apiError `json:"error"`
-		Message *message  `json:"message"`
+		Error   *apiError      `json:"error"`
+		Message *reset.Message `json:"message"`
 	}
 	err := t.api(ctx, "STREAM.MSG.GET."+stream, req, &resp)
 	switch {

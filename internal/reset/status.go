@@ -85,3 +85,12 @@ type Rules struct {
 	LockoutThreshold uint16        // wrong passwords in a row that lock an account; 0: never
 	LockoutWindow    time.Duration // without one before they are forgotten
 }
+
+// A Message is one of a stream, as the broker has it: what it says of its time and
+// its number, nobody has signed.
+type Message struct {
+	Seq     uint64    `json:"seq"`
+	Time    time.Time `json:"time"` // when it was stored, by the broker's clock
+	Subject string    `json:"subject"`
+	Data    []byte    `json:"data"`
+}
