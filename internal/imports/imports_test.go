@@ -38,6 +38,8 @@ var allowed = map[string][]string{
 	"internal/unseal":   {"secret", "seal"},
 	"internal/envelope": {"reset", "secret"},
 	"internal/audit":    {"reset", "seal", "envelope", "obs"},
+	"internal/trail":    {"reset", "seal", "envelope", "audit"},
+	"internal/inspect":  {"reset", "seal", "envelope", "audit", "trail"},
 	"internal/queue":    {"reset", "obs"}, // carries bytes; never sees seal or secret
 	"internal/tenants":  {"nats", "queue", "reset"},
 	"nats":              {},
@@ -57,6 +59,7 @@ var allowed = map[string][]string{
 	// Wiring.
 	"cmd/publisher": {"reset", "secret", "config", "cli", "obs", "seal", "envelope", "audit", "queue", "portal", "publisher", "tenants"},
 	"cmd/consumer":  {"reset", "secret", "config", "cli", "obs", "seal", "unseal", "envelope", "audit", "queue", "consumer", "directory", "directory/policy", "guard"},
+	"cmd/audit":     {"reset", "config", "cli", "obs", "seal", "audit", "queue", "trail", "inspect"},
 	"cmd/demo":      {"lab"},
 
 	// What tests and the demo run on; nothing that ships imports it.
@@ -77,6 +80,7 @@ var allowed = map[string][]string{
 	"internal/chaos/clock":             {},
 	"internal/chaos/history":           {"audit", "envelope", "reset"},
 	"internal/chaos/proxy":             {"testkit/pki"},
+	"internal/testkit/life":            {"audit", "envelope", "reset", "seal", "testkit/keys", "trail"},
 	"internal/testkit/memq":            {"reset"},
 	"internal/imports":                 {},
 	"internal/docs":                    {},
@@ -94,6 +98,9 @@ var banned = []struct{ importer, dep, why string }{
 	{"cmd/consumer", module + "internal/testkit", "what is for tests does not ship"},
 	{"cmd/publisher", module + "internal/chaos", "what is for tests does not ship"},
 	{"cmd/consumer", module + "internal/chaos", "what is for tests does not ship"},
+	{"cmd/audit", module + "internal/testkit", "what is for tests does not ship"},
+	{"cmd/audit", module + "internal/unseal", "an auditor opens no requests"},
+	{"cmd/audit", "github.com/go-ldap/ldap/v3", "an auditor never speaks to the directory"},
 	{"cmd/demo", module + "internal/chaos", "the demo breaks nothing"},
 }
 

@@ -1,0 +1,76 @@
+package inspect
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// Print writes the report for people.
+func (r *Report) Print(out io.Writer) error {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	line("tenant      %s", r.Tenant)
+	line("records     %s", r.Records)
+	line("events      %s", r.Events)
+	line("requests    %d begin here, of which %d have no outcome here; %d begin before", r.Requests, r.Open, r.CutChains)
+	line("writers     %d runs of programs; they could not write %d events", r.Runs, r.Lost)
+	line("checkpoints %d records and events are covered by one, %d are not", r.Covered, r.Uncovered)
+	for i, f := range r.FirstFaults {
+		if i == 0 {
+			line("")
+			line("FIRST FAULT %s", f)
+			continue
+		}
+		if i == 1 {
+			line("more faults")
+		}
+		line("  %s", f)
+	}
+	if more := r.Faults - uint64(len(r.FirstFaults)); more > 0 {
+		line("  and %d more", more)
+	}
+	for i, m := range r.FirstRemark {
+		if i == 0 {
+			line("")
+			line("remarks, which are no fault of whoever keeps the streams")
+		}
+		line("  %s %d: %s", m.Stream, m.Seq, m.Sentence)
+	}
+	if more := r.Remarks - uint64(len(r.FirstRemark)); more > 0 {
+		line("  and %d more", more)
+	}
+	line("")
+	if r.Whole() {
+		line("WHOLE: nothing was found to be altered, added, removed or out of order.")
+	} else {
+		line("NOT WHOLE: %d faults.", r.Faults)
+	}
+	_, err := io.WriteString(out, b.String())
+	return err
+}
+
+// String says where a fault is, and what it is.
+func (f Fault) String() string {
+	where := f.Stream
+	if f.Seq != 0 {
+		where += fmt.Sprintf(" %d", f.Seq)
+	}
+	if f.Request != "" {
+		where += ", request " + f.Request
+	}
+	return fmt.Sprintf("%s [%s]: %s", where, f.Kind, f.Sentence)
+}
+
+// String says what was read of a stream.
+func (c Covered) String() string {
+	if c.Count == 0 {
+		return "none"
+	}
+	text := fmt.Sprintf("%d to %d (%d), stored %s to %s", c.First, c.Last, c.Count, c.FirstTime.UTC().Format(time.RFC3339), c.LastTime.UTC().Format(time.RFC3339))
+	if c.First > 1 {
+		text += "; what was before is not covered"
+	}
+	return text
+}

@@ -1,0 +1,299 @@
+package inspect
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"writeback/internal/audit"
+	"writeback/internal/envelope"
+	"writeback/internal/trail"
+)
+
+// Times of the broker that decide how long something is waited for. Those of the
+// two streams may be of two servers.
+const (
+	// settleAfter is how long after a checkpoint what it speaks of may come.
+	settleAfter = time.Minute
+	// overlap is how long two runs of one writer may seem to work at the same
+	// time: the last records of one that was killed may still be on their way.
+	overlap = 30 * time.Second
+	// blind is how long after the beginning of what is read a checkpoint may
+	// speak of what lies before it.
+	blind = 10 * time.Minute
+	// quiet is when a run that has written nothing counts as gone.
+	quiet = time.Hour
+	// late is how long after it was signed a record is usually stored.
+	late = 20 * time.Minute
+)
+
+// An identity is who writes: a key, and the name of an instance or replica.
+type identity struct {
+	key  [16]byte
+	name string
+}
+
+// A run is one run of a program, as far as it was read.
+type run struct {
+	who      identity
+	last     time.Time           // when its last message was stored
+	latest   time.Time           // of its records' own times
+	cut      bool                // it may have begun before what was read
+	top      uint64              // highest number that was seen
+	lowest   uint64              // number of its first message
+	covered  uint64              // To of the newest checkpoint that was judged
+	have     map[uint64][32]byte // numbers that no checkpoint was judged for
+	gaps     []envelope.Gap      // of checkpoints that were judged, with what may still come late
+	newest   [32]byte            // hash of the newest checkpoint that was read; zero for none
+	to       uint64              // its To
+	waiting  []waiting           // checkpoints that are not judged yet, oldest first
+	final    uint64              // number of the last checkpoint; 0 for none
+	lost     uint64
+	replaced time.Time // when another run of the same writer began
+	told     bool      // that there are two
+	gone     bool      // have was given up
+}
+
+// A waiting checkpoint is one that speaks of what was not read yet.
+type waiting struct {
+	message trail.Message // without its data
+	c       envelope.Checkpoint
+}
+
+// runs are all runs that wrote.
+type runs struct {
+	report *Report
+	start  time.Time // of what was read
+	cut    bool      // there was something before it
+	all    map[[16]byte]*run
+	newest map[identity]*run
+	swept  time.Time
+	noted  uint64 // messages
+	seen   []sighting
+}
+
+// A sighting is a run that somebody else has heard of.
+type sighting struct {
+	message trail.Message // without its data
+	run     [16]byte
+	replica string
+}
+
+func newRuns(report *Report) *runs {
+	return &runs{report: report, all: make(map[[16]byte]*run), newest: make(map[identity]*run)}
+}
+
+// began notes the first message of a stream.
+func (r *runs) began(m trail.Message, cut bool) {
+	if r.start.IsZero() {
+		r.start = m.Time
+	}
+	r.cut = r.cut || cut
+}
+
+// note takes note of a number. at is the record's own time, zero for an event.
+func (r *runs) note(m trail.Message, w envelope.Writer, hash [32]byte, at time.Time) {
+	bad := func(kind Kind, format string, args ...any) {
+		r.report.fault(Fault{kind, m.Stream, m.Seq, "", fmt.Sprintf("message %d, number %d of %s, ", m.Seq, w.Number, w.Name) + fmt.Sprintf(format, args...)})
+	}
+	r.noted++
+	run := r.of(m, w)
+	if run.who != (identity{w.Key, w.Name}) {
+		bad(TwoRuns, "is of a run of %s", run.who.name)
+		return
+	}
+	if !run.replaced.IsZero() && m.Time.Sub(run.replaced) > overlap && !run.told {
+		run.told = true
+		bad(TwoRuns, "comes %s after another run of the same began", m.Time.Sub(run.replaced).Round(time.Second))
+	}
+	run.last = m.Time
+	if !at.IsZero() {
+		if at.Before(run.latest.Add(-skew)) {
+			r.report.remark(m, "the clock of %s runs backwards: by %s", w.Name, run.latest.Sub(at).Round(time.Millisecond))
+		}
+		if run.latest.Before(at) {
+			run.latest = at
+		}
+		if wait := m.Time.Sub(at); wait > late || wait < -skew {
+			r.report.remark(m, "record %d was stored %s after the time that it is dated", m.Seq, wait.Round(time.Second))
+		}
+	}
+	if run.final != 0 && w.Number > run.final {
+		bad(AfterEnd, "comes after the last checkpoint of its run, number %d", run.final)
+		return
+	}
+	switch before, ok := run.have[w.Number]; {
+	case ok && before == hash:
+		bad(Repeated, "is there a second time")
+	case ok:
+		bad(SameNumber, "has the number of another one")
+	case w.Number <= run.covered || run.gone && w.Number <= run.top:
+		r.belated(run, w, hash, bad)
+	default:
+		run.have[w.Number] = hash
+	}
+	run.top = max(run.top, w.Number)
+}
+
+// belated judges a number that a checkpoint has spoken of already.
+func (r *runs) belated(run *run, w envelope.Writer, hash [32]byte, bad func(Kind, string, ...any)) {
+	for i, g := range run.gaps {
+		if w.Number < g.First || w.Number > g.Last() {
+			continue
+		}
+		if !g.Uncertain {
+			bad(Refused, "was never stored, as its writer says")
+			return
+		}
+		// The same one may not come twice.
+		rest := []envelope.Gap{}
+		if w.Number > g.First {
+			rest = append(rest, envelope.Gap{First: g.First, Count: uint32(w.Number - g.First), Uncertain: true})
+		}
+		if w.Number < g.Last() {
+			rest = append(rest, envelope.Gap{First: w.Number + 1, Count: uint32(g.Last() - w.Number), Uncertain: true})
+		}
+		run.gaps = slices.Replace(run.gaps, i, i+1, rest...)
+		return
+	}
+	if run.cut && w.Number < run.lowest {
+		return // it was on its way for long
+	}
+	bad(SameNumber, "has a number that was there before")
+}
+
+// of returns the run of a writer.
+func (r *runs) of(m trail.Message, w envelope.Writer) *run {
+	if known := r.all[w.Run]; known != nil {
+		return known
+	}
+	who := identity{w.Key, w.Name}
+	now := &run{who: who, last: m.Time, lowest: w.Number, cut: r.cut && m.Time.Sub(r.start) < blind, have: make(map[uint64][32]byte)}
+	r.all[w.Run] = now
+	r.report.Runs++
+	if before := r.newest[who]; before != nil {
+		before.replaced = m.Time
+	}
+	r.newest[who] = now
+	return now
+}
+
+// event reads what an event says of its run.
+func (r *runs) event(m trail.Message, e audit.Entry) {
+	m.Data = nil
+	if f, ok := e.Fact.(envelope.ReplicaSeen); ok && r.all[f.Run] == nil {
+		r.seen = append(r.seen, sighting{m, f.Run, f.Replica})
+	}
+	c, ok := e.Fact.(envelope.Checkpoint)
+	if !ok {
+		return
+	}
+	run := r.all[e.Writer.Run]
+	bad := func(kind Kind, format string, args ...any) {
+		r.report.fault(Fault{kind, m.Stream, m.Seq, "", fmt.Sprintf("the checkpoint of %s at event %d ", e.Writer.Name, m.Seq) + fmt.Sprintf(format, args...)})
+	}
+	first := run.newest == [32]byte{}
+	switch {
+	case c.Previous == run.newest && (c.From == run.to+1 || first && run.cut):
+	case c.Previous == run.newest && c.From > run.to+1:
+		r.report.remark(m, "%s could not keep count of its numbers %d to %d", e.Writer.Name, run.to+1, c.From-1)
+	case first && run.cut:
+	default:
+		bad(NoCheckpoint, "follows another one, which is not there")
+	}
+	run.newest, run.to = e.Hash, c.To
+	r.report.Lost += c.Lost - min(run.lost, c.Lost)
+	run.lost = c.Lost
+	if c.Final {
+		run.final = e.Writer.Number
+	}
+	run.waiting = append(run.waiting, waiting{m, c})
+	r.judge(run, false)
+}
+
+// tick judges what has waited long enough, now and then.
+func (r *runs) tick(m trail.Message) {
+	if m.Time.Sub(r.swept) < settleAfter {
+		return
+	}
+	r.swept = m.Time
+	for _, run := range r.all {
+		if len(run.waiting) > 0 {
+			r.judge(run, m.Time.Sub(run.waiting[0].message.Time) > settleAfter)
+		}
+		if !run.gone && m.Time.Sub(run.last) > quiet {
+			r.leave(run)
+		}
+	}
+}
+
+// judge compares the checkpoints of a run with what was read. One that lacks
+// something is kept waiting, unless it is high time.
+func (r *runs) judge(run *run, now bool) {
+	for len(run.waiting) > 0 {
+		w := run.waiting[0]
+		var have []audit.Numbered
+		for number, hash := range run.have {
+			if number >= w.c.From && number <= w.c.To {
+				have = append(have, audit.Numbered{Number: number, Hash: hash})
+			}
+		}
+		slices.SortFunc(have, func(a, b audit.Numbered) int { return cmp.Compare(a.Number, b.Number) })
+		cover := audit.Compare(w.c, have)
+		if cover.Missing > 0 && !now {
+			return
+		}
+		run.waiting = run.waiting[1:]
+		r.verdict(run, w, cover)
+		maps.DeleteFunc(run.have, func(number uint64, _ [32]byte) bool { return number <= w.c.To })
+		run.covered = w.c.To
+		run.gaps = append(run.gaps, w.c.Gaps...)
+		if extra := len(run.gaps) - 4*envelope.MaxGaps; extra > 0 {
+			run.gaps = slices.Delete(run.gaps, 0, extra)
+		}
+	}
+}
+
+// verdict reports what a checkpoint proves.
+func (r *runs) verdict(run *run, w waiting, cover audit.Coverage) {
+	m := w.message
+	bad := func(kind Kind, format string, args ...any) {
+		r.report.fault(Fault{kind, m.Stream, m.Seq, "", fmt.Sprintf(format, args...)})
+	}
+	if run.cut && cover.Missing > 0 && m.Time.Sub(r.start) < blind {
+		return // it speaks of what lies before the range
+	}
+	r.report.Covered += cover.Stored
+	if cover.Missing > 0 {
+		bad(Missing, "%d of the numbers %d to %d of %s are not there, the first is %d; the checkpoint at event %d says that they were stored",
+			cover.Missing, w.c.From, w.c.To, run.who.name, cover.FirstMissing, m.Seq)
+	}
+	if cover.Refused > 0 {
+		bad(Refused, "%d of the numbers %d to %d of %s are there, the first is %d; the checkpoint at event %d says that they were never stored",
+			cover.Refused, w.c.From, w.c.To, run.who.name, cover.FirstRefused, m.Seq)
+	}
+	if cover.Altered {
+		bad(Exchanged, "the numbers %d to %d of %s are all there, and are not what the checkpoint at event %d says", w.c.From, w.c.To, run.who.name, m.Seq)
+	}
+}
+
+// leave gives up what is remembered of a run that seems to have ended.
+func (r *runs) leave(run *run) {
+	r.judge(run, true)
+	run.gone = true
+	run.have = make(map[uint64][32]byte)
+}
+
+func (r *runs) end() {
+	for _, run := range r.all {
+		r.leave(run)
+	}
+	r.report.Uncovered = r.noted - r.report.Covered
+	for _, s := range r.seen {
+		if r.all[s.run] == nil {
+			r.report.remark(s.message, "a publisher has heard of a run of %s that has written nothing", s.replica)
+		}
+	}
+}
