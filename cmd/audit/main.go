@@ -9,5 +9,6 @@ func main() {
 		{Name: "replay", About: "prints records and events, of one request, account, caller, code ... or all", Run: replay},
 		{Name: "verify", About: "says whether everything is there as it was written, and what it covered", Run: verify},
 		{Name: "head", About: "prints how far the streams have come, to be kept elsewhere for `verify -head`", Run: head},
+		{Name: "reconcile", About: "lists requests without an outcome, outcomes without a request, and what nobody found out", Run: reconcile},
 	})
 }

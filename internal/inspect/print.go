@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"writeback/internal/reset"
 )
 
 // Print writes the report for people.
@@ -73,4 +75,39 @@ func (c Covered) String() string {
 		text += "; what was before is not covered"
 	}
 	return text
+}
+
+// Print writes the reconciliation for people.
+func (r *Reconciliation) Print(out io.Writer) error {
+	var b strings.Builder
+	bound := func(at time.Time, none string) string {
+		if at.IsZero() {
+			return none
+		}
+		return at.UTC().Format(time.RFC3339)
+	}
+	fmt.Fprintf(&b, "accepted from %s to %s, as of %s: %d requests, %d under way\n", bound(r.From, "the beginning"), bound(r.To, "the end"), bound(r.AsOf, "never"), r.Accepted, r.Pending)
+	for _, code := range reset.Codes() {
+		if n := r.Outcomes[string(code)]; n > 0 {
+			fmt.Fprintf(&b, "  %-24s %d\n", code, n)
+		}
+	}
+	for _, f := range r.Findings {
+		fmt.Fprintf(&b, "%s: %s (record %d)", f.Kind, f.Request, f.Seq)
+		if f.Operation != "" {
+			fmt.Fprintf(&b, ", %s", f.Operation)
+		}
+		if f.Account != "" {
+			fmt.Fprintf(&b, " of %q", f.Account)
+		}
+		if !f.Accepted.IsZero() {
+			fmt.Fprintf(&b, " accepted %s", f.Accepted.Format(time.RFC3339))
+		}
+		fmt.Fprintf(&b, ": %s\n", f.Reason)
+	}
+	if len(r.Findings) == 0 {
+		b.WriteString("Everything that was accepted has ended, and everything that ended was accepted.\n")
+	}
+	_, err := io.WriteString(out, b.String())
+	return err
 }

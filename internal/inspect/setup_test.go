@@ -66,7 +66,9 @@ func (s *script) requests(n int) {
 		s.must(err)
 		time.Sleep(time.Second)
 		con := s.Consumers[i%2]
-		step := func(by *life.Writer, kind envelope.Kind, code reset.Code) { s.must(r.Write(s.t.Context(), by, kind, code)) }
+		step := func(by *life.Writer, kind envelope.Kind, code reset.Code) {
+			s.must(r.Write(s.t.Context(), by, kind, code))
+		}
 		switch i % 5 {
 		case 0: // nobody takes it
 			step(s.Publisher, envelope.Cancelled, reset.Expired)
