@@ -13,6 +13,7 @@ import (
 	"writeback/internal/audit"
 	"writeback/internal/cli"
 	"writeback/internal/config"
+	"writeback/internal/export"
 	"writeback/internal/obs"
 	"writeback/internal/queue"
 	"writeback/internal/reset"
@@ -22,11 +23,12 @@ import (
 
 // settings is audit.yaml.
 type settings struct {
-	Tenant        string           `yaml:"tenant"`          // as the broker's accounts file has it
-	Broker        *queue.Config    `yaml:"broker"`          // as an auditor; may be left out where only archives are read
-	Publishers    []seal.PinConfig `yaml:"publishers"`      // public keys of the publishers, 1 to 16; also those of earlier ones, with their end
-	Consumers     []seal.PinConfig `yaml:"consumers"`       // and of the tenant's consumers
-	RecordKeyFile string           `yaml:"record_key_file"` // record.key; without it, or without a month in it, names are hidden
+	Tenant        string               `yaml:"tenant"`          // as the broker's accounts file has it
+	Broker        *queue.Config        `yaml:"broker"`          // as an auditor; may be left out where only archives are read
+	Publishers    []seal.PinConfig     `yaml:"publishers"`      // public keys of the publishers, 1 to 16; also those of earlier ones, with their end
+	Consumers     []seal.PinConfig     `yaml:"consumers"`       // and of the tenant's consumers
+	RecordKeyFile string               `yaml:"record_key_file"` // record.key; without it, or without a month in it, names are hidden
+	Syslog        *export.SyslogConfig `yaml:"syslog"`          // the collector of `audit export -syslog`
 }
 
 // A command is what the commands of this program have in common.
@@ -119,6 +121,11 @@ func (c *command) read() error {
 	if c.RecordKeyFile != "" {
 		if c.reader.Months, err = seal.LoadMonthKeys(c.RecordKeyFile); err != nil {
 			return fmt.Errorf("record_key_file: %w", err)
+		}
+	}
+	if c.Syslog != nil {
+		if _, err := c.Syslog.Load(); err != nil {
+			return fmt.Errorf("syslog.%w", err)
 		}
 	}
 	if c.Broker != nil {

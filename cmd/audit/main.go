@@ -10,5 +10,6 @@ func main() {
 		{Name: "verify", About: "says whether everything is there as it was written, and what it covered", Run: verify},
 		{Name: "head", About: "prints how far the streams have come, to be kept elsewhere for `verify -head`", Run: head},
 		{Name: "reconcile", About: "lists requests without an outcome, outcomes without a request, and what nobody found out", Run: reconcile},
+		{Name: "export", About: "hands everything to a SIEM, or keeps it as a file that can be verified", Run: exportTrail},
 	})
 }

@@ -39,6 +39,7 @@ var allowed = map[string][]string{
 	"internal/envelope": {"reset", "secret"},
 	"internal/audit":    {"reset", "seal", "envelope", "obs"},
 	"internal/trail":    {"reset", "seal", "envelope", "audit"},
+	"internal/export":   {"reset", "trail"},
 	"internal/inspect":  {"reset", "seal", "envelope", "audit", "trail"},
 	"internal/queue":    {"reset", "obs"}, // carries bytes; never sees seal or secret
 	"internal/tenants":  {"nats", "queue", "reset"},
@@ -59,7 +60,7 @@ var allowed = map[string][]string{
 	// Wiring.
 	"cmd/publisher": {"reset", "secret", "config", "cli", "obs", "seal", "envelope", "audit", "queue", "portal", "publisher", "tenants"},
 	"cmd/consumer":  {"reset", "secret", "config", "cli", "obs", "seal", "unseal", "envelope", "audit", "queue", "consumer", "directory", "directory/policy", "guard"},
-	"cmd/audit":     {"reset", "config", "cli", "obs", "seal", "audit", "queue", "trail", "inspect"},
+	"cmd/audit":     {"reset", "config", "cli", "obs", "seal", "audit", "queue", "trail", "inspect", "export"},
 	"cmd/demo":      {"lab"},
 
 	// What tests and the demo run on; nothing that ships imports it.

@@ -2,7 +2,6 @@ package trail
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,17 +14,15 @@ import (
 // base64, and what is said of it.
 const maxLine = 64 << 10
 
-// Append appends a message to b as a line of an archive.
-func Append(b []byte, m Message) ([]byte, error) {
-	line, err := json.Marshal(m)
-	if err != nil {
-		return nil, err
-	}
-	return append(append(b, line...), '\n'), nil
+// A Line is a line of an archive: a message, and how far the archive has come
+// with it.
+type Line struct {
+	Message
+	Position Position `json:"position"`
 }
 
-// An Archive is a file with a message a line, as [Append] makes it: all that is
-// needed to verify them. Files that belong together are read one after the other.
+// An Archive is a file with a [Line] for each message, in JSON: all that is needed
+// to verify them. Files that belong together are read one after the other.
 type Archive struct{ Files []string }
 
 // errEnd ends a walk early.
@@ -76,13 +73,11 @@ func readArchive(file string, f func(Message) error) error {
 		case err != nil:
 			return err
 		}
-		var m Message
-		dec := json.NewDecoder(bytes.NewReader(line))
-		dec.DisallowUnknownFields()
-		if err := dec.Decode(&m); err != nil || m.Seq == 0 || m.Stream != Records && m.Stream != Events {
+		var l Line
+		if err := json.Unmarshal(line, &l); err != nil || l.Seq == 0 || l.Stream != Records && l.Stream != Events {
 			return fmt.Errorf("%s: line %d is not a message of an archive", file, n)
 		}
-		if err := f(m); err != nil {
+		if err := f(l.Message); err != nil {
 			return err
 		}
 	}

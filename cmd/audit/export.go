@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"writeback/internal/cli"
+	"writeback/internal/export"
+	"writeback/internal/trail"
+)
+
+func exportTrail(ctx context.Context, args []string, std cli.Streams) error {
+	c := newCommand("export", std)
+	c.bounds()
+	format := c.flags.String("format", "ecs", "ecs: JSON lines with the names of the Elastic Common Schema; archive: the messages as they are, for `audit verify -archive`")
+	out := c.flags.String("out", "", "`file` to append to; goes on after its last line")
+	size := c.flags.Int64("max-size", 100, "when the file has so many `MB`, or a day is over, it is given another name and a new one begun")
+	syslog := c.flags.String("syslog", "", "send to the collector of the configuration; `file` keeps how far it has come")
+	follow := c.flags.Bool("follow", false, "go on with what is written from now on, until it is interrupted")
+	if err := c.load(args); err != nil {
+		return ignore(err, errValid)
+	}
+	switch {
+	case *format != "ecs" && *format != "archive":
+		return cli.Usagef("-format: must be ecs or archive")
+	case (*out == "") == (*syslog == ""):
+		return cli.Usagef("-out or -syslog is needed, and not both")
+	case *syslog != "" && c.Syslog == nil:
+		return cli.Usagef("-syslog: %s has no section syslog", *c.config)
+	case *syslog != "" && *format == "archive":
+		return cli.Usagef("-syslog: takes -format ecs only")
+	case *size < 1:
+		return cli.Usagef("-max-size: must be 1 at least")
+	case *follow && len(c.archives) > 0:
+		return cli.Usagef("-follow: an archive does not grow; leave out -archive")
+	}
+	source, done, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	run := func(sink export.Sink) error {
+		x := &export.Exporter{Reader: c.reader, Archive: *format == "archive", Sink: sink}
+		rng := c.rng
+		rng.After = sink.At()
+		var err error
+		if live, ok := source.(trail.Live); ok && *follow {
+			err = live.Follow(ctx, rng, x.Add, sink.Sync)
+		} else {
+			err = source.Walk(ctx, rng, x.Add)
+		}
+		return errors.Join(err, sink.Close())
+	}
+	if *out != "" {
+		file, err := export.OpenFile(*out, *size<<20)
+		if err != nil {
+			return err
+		}
+		return run(file)
+	}
+	send := func() error {
+		sink, err := export.OpenSyslog(ctx, *c.Syslog, *syslog)
+		if err != nil {
+			return err
+		}
+		return run(sink)
+	}
+	if !*follow {
+		return send()
+	}
+	// A collector that is away is tried again, with what it may not have.
+	policy := backoff.NewExponentialBackOff(backoff.WithMaxInterval(30*time.Second), backoff.WithMaxElapsedTime(0))
+	return backoff.RetryNotify(send, backoff.WithContext(policy, ctx), func(err error, wait time.Duration) {
+		fmt.Fprintf(std.Err, "audit export: %v; trying again in %s\n", err, wait.Round(time.Second))
+	})
+}

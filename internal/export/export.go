@@ -1,0 +1,48 @@
+package export
+
+import (
+	"encoding/json"
+
+	"writeback/internal/trail"
+)
+
+// A Sink takes lines.
+type Sink interface {
+	// At is the position to go on from.
+	At() trail.Position
+	Write(line []byte, e trail.Entry, at trail.Position) error
+	// Sync makes sure that what was written stays, as far as that can be.
+	Sync() error
+	Close() error
+}
+
+// An Exporter writes messages to a sink, from its position on.
+type Exporter struct {
+	Reader  trail.Reader
+	Archive bool // messages as they are, for `audit verify`; else ECS, for people and machines that ask what happened
+	Sink    Sink
+	at      trail.Position
+	begun   bool
+}
+
+// Add exports the next message.
+func (x *Exporter) Add(m trail.Message) error {
+	if !x.begun {
+		x.at, x.begun = x.Sink.At(), true
+	}
+	x.at.Pass(m)
+	e := trail.Entry{Stored: m.Time}
+	var line []byte
+	var err error
+	if x.Archive {
+		line, err = json.Marshal(trail.Line{Message: m, Position: x.at})
+		line = append(line, '\n')
+	} else {
+		e = x.Reader.Read(m)
+		line, err = ECS(x.Reader.Verifier.Tenant, e, x.at)
+	}
+	if err != nil {
+		return err
+	}
+	return x.Sink.Write(line, e, x.at)
+}

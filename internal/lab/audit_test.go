@@ -1,0 +1,263 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"writeback/internal/queue"
+	"writeback/internal/testkit"
+	"writeback/internal/testkit/broker"
+)
+
+// auditor writes the configuration of an auditor of the lab, and returns its
+// path. Without names it has no record.key.
+func (l *Lab) auditor(t testing.TB, from node, names bool) string {
+	t.Helper()
+	read := func(path string) node {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := make(node)
+		if err := yaml.Unmarshal(text, &n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	publisher := read(l.path("publisher", "publisher.yaml"))
+	cfg := node{
+		"tenant": Tenant, "broker": from,
+		"publishers": read(l.path(consumerName(0), "consumer.yaml"))["publishers"],
+		"consumers":  publisher["tenants"].([]any)[0].(node)["consumers"],
+	}
+	if names {
+		cfg["record_key_file"] = l.path("publisher", "record.key")
+	}
+	path := filepath.Join(t.TempDir(), "audit.yaml")
+	if err := write(path, cfg); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// audit runs the program and returns what it printed and its exit code.
+func (l *Lab) audit(t testing.TB, config, command string, args ...string) (out string, code int) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), filepath.Join(l.opts.Bin, "audit"), append([]string{command, "-config", config}, args...)...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	if code = cmd.ProcessState.ExitCode(); code != 0 {
+		t.Logf("audit %s: %s", command, stderr.String())
+	}
+	return stdout.String(), code
+}
+
+// stopPrograms ends publisher and consumers in an orderly way.
+func (l *Lab) stopPrograms() {
+	l.mu.Lock()
+	l.closing = true // it is not a failure
+	var ours []*process
+	l.processes = slices.DeleteFunc(l.processes, func(p *process) bool {
+		if p.name != "publisher" && !strings.HasPrefix(p.name, "consumer") {
+			return false
+		}
+		ours = append(ours, p)
+		return true
+	})
+	l.mu.Unlock()
+	for _, p := range ours {
+		p.end()
+	}
+}
+
+func TestAudit(t *testing.T) {
+	t.Parallel()
+	l := startLab(t, "fake")
+	e, users := l.endpoints(t), l.Directory.Users
+	config := l.auditor(t, l.brokerNode(queue.Auditor), true)
+	blind := l.auditor(t, l.brokerNode(queue.Auditor), false)
+	head := filepath.Join(t.TempDir(), "head.json")
+	done := wantApplied(t, e, "upn", users[0].UPN, "Genuine-Word-0")
+	for i, user := range users[1:6] {
+		wantApplied(t, e, "upn", user.UPN, fmt.Sprintf("Genuine-Word-%d", i+1))
+	}
+	if _, err := e.post(t.Context(), "upn", "nobody@corp.example.com", "Genuine-Word-9"); err != nil {
+		t.Fatal(err)
+	}
+	whole := func(t *testing.T, config string, args ...string) string {
+		t.Helper()
+		out, code := l.audit(t, config, "verify", args...)
+		if code != 0 || !strings.Contains(out, "WHOLE: nothing") {
+			t.Errorf("audit verify %v exits with %d:\n%s", args, code, out)
+		}
+		return out
+	}
+
+	t.Run("verify", func(t *testing.T) {
+		if out := whole(t, config); !strings.Contains(out, "7 begin here, of which 0 have no outcome") {
+			t.Errorf("the report says\n%s", out)
+		}
+		whole(t, blind)
+		if _, code := l.audit(t, config, "head", "-out", head); code != 0 {
+			t.Errorf("audit head exits with %d", code)
+		}
+	})
+	t.Run("replay", func(t *testing.T) {
+		out, code := l.audit(t, config, "replay", "-request", done.ID)
+		for _, want := range []string{users[0].UPN, "accepted", "claimed", "settled applied", "admin:test"} {
+			if code != 0 || !strings.Contains(out, want) {
+				t.Errorf("the timeline (exit code %d) has no %q:\n%s", code, want, out)
+			}
+		}
+		for filter, want := range map[string]int{"-account=" + users[0].UPN: 3, "-code=account_not_found": 1, "-consumer=consumer9": 0, "-source=demo": 22, "-operation=unlock": 0} {
+			out, code := l.audit(t, config, "replay", filter, "-format", "json")
+			if n := strings.Count(out, "\n"); code != 0 || n != want {
+				t.Errorf("replay %s prints %d lines, exit code %d, want %d", filter, n, code, want)
+			}
+		}
+		if out, _ := l.audit(t, blind, "replay"); strings.Contains(out, users[0].UPN) || !strings.Contains(out, "(hidden)") {
+			t.Errorf("without record.key, replay prints\n%s", out)
+		}
+		checkpoint := filepath.Join(t.TempDir(), "at.json")
+		first, _ := l.audit(t, config, "replay", "-format", "json", "-checkpoint", checkpoint)
+		second, _ := l.audit(t, config, "replay", "-format", "json", "-checkpoint", checkpoint)
+		if strings.Count(first, "\n") < 21 || strings.Count(second, "\n") > 3 {
+			t.Errorf("replay with a checkpoint prints\n%s\nand then\n%s", first, second)
+		}
+	})
+	t.Run("reconcile", func(t *testing.T) {
+		if out, code := l.audit(t, config, "reconcile", "-from", "1h"); code != 0 || !strings.Contains(out, "7 requests, 0 under way") {
+			t.Errorf("audit reconcile exits with %d:\n%s", code, out)
+		}
+	})
+	archive := filepath.Join(t.TempDir(), "archive.json")
+	t.Run("archive", func(t *testing.T) {
+		if _, code := l.audit(t, config, "export", "-format", "archive", "-out", archive); code != 0 {
+			t.Fatalf("audit export exits with %d", code)
+		}
+		whole(t, config, "-archive", archive)
+		whole(t, config, "-archive", archive, "-head", head)
+		wantApplied(t, e, "upn", users[6].UPN, "Genuine-Word-6")
+		if _, code := l.audit(t, config, "export", "-format", "archive", "-out", archive); code != 0 {
+			t.Fatalf("audit export exits with %d", code)
+		}
+		if out := whole(t, config, "-archive", archive); !strings.Contains(out, "8 begin here") {
+			t.Errorf("the archive that has grown holds\n%s", out)
+		}
+		text, err := os.ReadFile(archive)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := bytes.SplitAfter(text, []byte("\n"))
+		cut := filepath.Join(t.TempDir(), "cut.json")
+		if err := os.WriteFile(cut, bytes.Join(append(lines[:9:9], lines[10:]...), nil), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, code := l.audit(t, config, "verify", "-archive", cut); code != 1 || !strings.Contains(out, "FIRST FAULT") {
+			t.Errorf("a line was taken out: exit code %d\n%s", code, out)
+		}
+		if err := os.WriteFile(cut, bytes.Join(lines[:len(lines)/3], nil), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, code := l.audit(t, config, "verify", "-archive", cut, "-head", head); code != 1 || !strings.Contains(out, "cut_off") {
+			t.Errorf("the end was cut off: exit code %d\n%s", code, out)
+		}
+	})
+	t.Run("names", func(t *testing.T) {
+		// What lies in the broker names no person.
+		needles := make(map[string][]byte)
+		for _, u := range append(users[:7:7], testkit.User{UPN: "nobody@corp.example.com", SAMAccountName: "nobody", ObjectGUID: "-"}) {
+			for _, name := range []string{u.UPN, u.SAMAccountName, u.ObjectGUID} {
+				if len(name) > 3 {
+					for form, needle := range encodings(name) {
+						needles[name+" as "+form] = needle
+					}
+				}
+			}
+		}
+		for _, hit := range search(t, needles, nil, nil, l.Broker.StoreDir) {
+			t.Errorf("a name is in the broker's store: %s", hit)
+		}
+		for _, secret := range []string{"Genuine-Word-0"} {
+			out, _ := l.audit(t, config, "replay", "-format", "json")
+			for _, hit := range search(t, encodings(secret), map[string]string{"replay": out}, nil, filepath.Dir(archive)) {
+				t.Errorf("a password is in an output: %s", hit)
+			}
+		}
+		// Without the key of the month everybody is anonymous, and the
+		// signatures stay.
+		empty := l.auditor(t, l.brokerNode(queue.Auditor), true)
+		text, err := os.ReadFile(empty)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys, err := os.ReadFile(l.path("publisher", "record.key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		later := filepath.Join(t.TempDir(), "record.key")
+		_, rest, _ := bytes.Cut(keys, []byte("\n")) // the first line is this month's
+		if err := os.WriteFile(later, rest, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(empty, bytes.ReplaceAll(text, []byte(l.path("publisher", "record.key")), []byte(later)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		whole(t, empty)
+		if out, _ := l.audit(t, empty, "replay"); strings.Contains(out, users[0].UPN) || !strings.Contains(out, "(hidden)") {
+			t.Errorf("without the month's key, replay prints\n%s", out)
+		}
+	})
+	t.Run("backup", func(t *testing.T) {
+		l.stopPrograms()
+		whole(t, config, "-head", head)
+		s := restored(t, l)
+		from := node{"url": s.URL(), "ca_file": s.CAFile, "nkey_file": s.NKeyFile(queue.Auditor)}
+		out := whole(t, l.auditor(t, from, true), "-head", head)
+		var report struct{ Uncovered, Covered int }
+		text, _ := l.audit(t, l.auditor(t, from, true), "verify", "-json")
+		if err := json.Unmarshal([]byte(text), &report); err != nil || report.Uncovered != 3 || report.Covered < 30 {
+			t.Errorf("after an orderly stop all but the last checkpoints must be covered:\n%s", out)
+		}
+	})
+}
+
+// restored starts a server of its own on a copy of the broker's store, as it was
+// when the broker was killed.
+func restored(t *testing.T, l *Lab) *broker.Server {
+	t.Helper()
+	for _, p := range l.endpoints(t).Processes {
+		if p.Name == "nats" {
+			if err := syscall.Kill(p.PID, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	files, err := broker.NewFiles(filepath.Join(t.TempDir(), "restored"), filepath.Join(testkit.Root(t), "nats", "nats-server.conf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(files.StoreDir, os.DirFS(l.Broker.StoreDir)); err != nil {
+		t.Fatal(err)
+	}
+	s, err := files.Start(context.WithoutCancel(t.Context()), filepath.Join(l.opts.Bin, "nats-server"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Kill)
+	return s
+}
