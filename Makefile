@@ -3,7 +3,7 @@
 
 GO ?= go
 
-.PHONY: demo test bin lint cc bench chaos fuzz clean
+.PHONY: demo test bin lint cc bench bench-audit chaos fuzz clean
 
 # Everything on this machine: a domain controller, the broker, two consumers, a
 # publisher. DEMO holds flags, for example: make demo DEMO='-once -directory fake'
@@ -34,6 +34,11 @@ lint:
 bench: bin
 	$(GO) run ./internal/lab/bench
 	$(GO) run ./internal/lab/bench -replicas
+
+# How fast RECORDS records are replayed, verified and exported, and in how much memory.
+RECORDS ?= 1000000
+bench-audit: bin
+	$(GO) run ./internal/testkit/life/bench -records $(RECORDS)
 
 # Breaks the system for TIME, as SEED says, with a broker of NODES (1 or 3) and a
 # DIRECTORY (fake or samba); before that, kills programs at every step.

@@ -44,7 +44,9 @@ func written(t *testing.T, f func(*script)) (*life.World, []trail.Message) {
 	keys := months(t)
 	s := &script{t: t, memory: new(life.Memory)}
 	synctest.Test(t, func(t *testing.T) {
-		s.World = life.New(t, keys, life.Side{Memory: s.memory, Name: "pub"}, life.Side{Memory: s.memory, Name: "con"})
+		var err error
+		s.World, err = life.New(keys, life.Side{Memory: s.memory, Name: "pub"}, life.Side{Memory: s.memory, Name: "con"})
+		s.must(err)
 		f(s)
 		s.Stop()
 	})

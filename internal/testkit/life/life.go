@@ -5,12 +5,12 @@
 package life
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"fmt"
 	"slices"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -19,7 +19,6 @@ import (
 	"writeback/internal/envelope"
 	"writeback/internal/reset"
 	"writeback/internal/seal"
-	"writeback/internal/testkit/keys"
 	"writeback/internal/trail"
 )
 
@@ -71,17 +70,22 @@ type World struct {
 }
 
 // New returns a world that writes to stores: the publisher's and the consumers'.
-func New(t testing.TB, months seal.MonthKeys, cloud, site Store) *World {
-	t.Helper()
+func New(months seal.MonthKeys, cloud, site Store) (*World, error) {
 	w := &World{Months: months, Verifier: audit.Verifier{Tenant: Tenant}}
-	w.Signers = []*seal.Signer{keys.Signer(t, seal.PurposePublisher, 1), keys.Signer(t, seal.PurposeConsumer, 2), keys.Signer(t, seal.PurposeConsumer, 3)}
-	w.Verifier.Publishers = keys.Pins(t, w.Signers[0].Public())
-	w.Verifier.Consumers = keys.Pins(t, w.Signers[1].Public(), w.Signers[2].Public())
+	var pins []seal.Pin
+	for i, purpose := range []seal.Purpose{seal.PurposePublisher, seal.PurposeConsumer, seal.PurposeConsumer} {
+		signer, err := seal.NewSigner(purpose, bytes.Repeat([]byte{byte(i + 1)}, 32))
+		if err != nil {
+			return nil, err
+		}
+		w.Signers, pins = append(w.Signers, signer), append(pins, seal.Pin{Key: signer.Public()})
+	}
+	w.Verifier.Publishers, w.Verifier.Consumers = pins[:1], pins[1:]
 	w.Publisher = Start(w.Signers[0], "pub1", months, cloud)
 	for i := range 2 {
 		w.Consumers = append(w.Consumers, Start(w.Signers[i+1], fmt.Sprintf("consumer%d", i+1), seal.MonthKeys{}, site))
 	}
-	return w
+	return w, nil
 }
 
 // Stop ends all writers.
