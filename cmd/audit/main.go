@@ -11,5 +11,6 @@ func main() {
 		{Name: "head", About: "prints how far the streams have come, to be kept elsewhere for `verify -head`", Run: head},
 		{Name: "reconcile", About: "lists requests without an outcome, outcomes without a request, and what nobody found out", Run: reconcile},
 		{Name: "export", About: "hands everything to a SIEM, or keeps it as a file that can be verified", Run: exportTrail},
+		{Name: "report", About: "makes one HTML page of a period", Run: makeReport},
 	})
 }

@@ -40,6 +40,7 @@ var allowed = map[string][]string{
 	"internal/audit":    {"reset", "seal", "envelope", "obs"},
 	"internal/trail":    {"reset", "seal", "envelope", "audit"},
 	"internal/export":   {"reset", "trail"},
+	"internal/report":   {"reset", "trail", "inspect"},
 	"internal/inspect":  {"reset", "seal", "envelope", "audit", "trail"},
 	"internal/queue":    {"reset", "obs"}, // carries bytes; never sees seal or secret
 	"internal/tenants":  {"nats", "queue", "reset"},
@@ -60,7 +61,7 @@ var allowed = map[string][]string{
 	// Wiring.
 	"cmd/publisher": {"reset", "secret", "config", "cli", "obs", "seal", "envelope", "audit", "queue", "portal", "publisher", "tenants"},
 	"cmd/consumer":  {"reset", "secret", "config", "cli", "obs", "seal", "unseal", "envelope", "audit", "queue", "consumer", "directory", "directory/policy", "guard"},
-	"cmd/audit":     {"reset", "config", "cli", "obs", "seal", "audit", "queue", "trail", "inspect", "export"},
+	"cmd/audit":     {"reset", "config", "cli", "obs", "seal", "audit", "queue", "trail", "inspect", "export", "report"},
 	"cmd/demo":      {"lab"},
 
 	// What tests and the demo run on; nothing that ships imports it.

@@ -82,6 +82,19 @@ func renumberEvents(messages []trail.Message) []trail.Message {
 	return messages
 }
 
+// Nothing happens for long, at night and at the weekend.
+func TestQuiet(t *testing.T) {
+	w, all := written(t, func(s *script) {
+		for range 5 {
+			s.requests(3)
+			time.Sleep(70 * time.Hour)
+		}
+	})
+	if r := inspect(t, w, all, nil); !r.Whole() || r.Uncovered != 3 {
+		t.Errorf("after some quiet days %d are not covered, faults: %v", r.Uncovered, r.FirstFaults)
+	}
+}
+
 // Requests that ended are forgotten, and so is everything else.
 func TestMemoryDoesNotGrow(t *testing.T) {
 	w, all := written(t, func(s *script) { s.requests(1500) })

@@ -47,7 +47,7 @@ func (r *Report) Print(out io.Writer) error {
 	if r.Whole() {
 		line("WHOLE: nothing was found to be altered, added, removed or out of order.")
 	} else {
-		line("NOT WHOLE: %d faults.", r.Faults)
+		line("NOT WHOLE; faults: %d.", r.Faults)
 	}
 	_, err := io.WriteString(out, b.String())
 	return err

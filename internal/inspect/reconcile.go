@@ -60,6 +60,22 @@ type Reconciler struct {
 	out    Reconciliation
 	under  map[reset.ID]*underWay
 	last   time.Time
+
+	// Ended, if set, is told of every request of the period that has its
+	// outcome; of an unconfirmed one again, if it is corrected.
+	Ended func(Outcome)
+}
+
+// An Outcome is how a request of the period ended.
+type Outcome struct {
+	Request   string
+	Account   string // empty where it is hidden
+	Operation reset.Operation
+	Code      reset.Code
+	Accepted  time.Time     // by the publisher's clock
+	Took      time.Duration // until its outcome was signed, perhaps by another clock
+	By        string        // the instance or replica that signed it
+	Corrected bool
 }
 
 // underWay is a request that was accepted in the period and has no certain
@@ -103,6 +119,13 @@ func (r *Reconciler) Add(m trail.Message) {
 	u := r.under[link.ID]
 	if u == nil || !u.chain.Ended() {
 		return
+	}
+	if r.Ended != nil {
+		first := u.chain[0]
+		r.Ended(Outcome{
+			Request: u.about, Account: u.account, Operation: first.Operation, Code: link.Code, Accepted: first.Time,
+			Took: link.Time.Sub(first.Time), By: link.Writer.Name, Corrected: link.Kind == envelope.Corrected,
+		})
 	}
 	if u.chain.Unconfirmed() {
 		return // perhaps not for good

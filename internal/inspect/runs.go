@@ -23,8 +23,9 @@ const (
 	// blind is how long after the beginning of what is read a checkpoint may
 	// speak of what lies before it.
 	blind = 10 * time.Minute
-	// quiet is when a run that has written nothing counts as gone.
-	quiet = time.Hour
+	// quiet is when a run that has written nothing, not even a checkpoint of
+	// what it had written before, counts as gone.
+	quiet = 24 * time.Hour
 	// late is how long after it was signed a record is usually stored.
 	late = 20 * time.Minute
 )
@@ -223,8 +224,8 @@ func (r *runs) tick(m trail.Message) {
 		if len(run.waiting) > 0 {
 			r.judge(run, m.Time.Sub(run.waiting[0].message.Time) > settleAfter)
 		}
-		if !run.gone && m.Time.Sub(run.last) > quiet {
-			r.leave(run)
+		if len(run.have) > idle && m.Time.Sub(run.last) > quiet {
+			run.gone, run.have = true, make(map[uint64][32]byte)
 		}
 	}
 }
@@ -262,8 +263,8 @@ func (r *runs) verdict(run *run, w waiting, cover audit.Coverage) {
 	bad := func(kind Kind, format string, args ...any) {
 		r.report.fault(Fault{kind, m.Stream, m.Seq, "", fmt.Sprintf(format, args...)})
 	}
-	if run.cut && cover.Missing > 0 && m.Time.Sub(r.start) < blind {
-		return // it speaks of what lies before the range
+	if cover.Missing > 0 && (run.gone || run.cut && m.Time.Sub(r.start) < blind) {
+		return // it speaks of what was forgotten, or lies before the range
 	}
 	r.report.Covered += cover.Stored
 	if cover.Missing > 0 {
@@ -279,16 +280,13 @@ func (r *runs) verdict(run *run, w waiting, cover audit.Coverage) {
 	}
 }
 
-// leave gives up what is remembered of a run that seems to have ended.
-func (r *runs) leave(run *run) {
-	r.judge(run, true)
-	run.gone = true
-	run.have = make(map[uint64][32]byte)
-}
+// idle is how many numbers at most no checkpoint speaks for while a run has
+// nothing to write: that of its last checkpoint, and a few that came just then.
+const idle = 16
 
 func (r *runs) end() {
 	for _, run := range r.all {
-		r.leave(run)
+		r.judge(run, true)
 	}
 	r.report.Uncovered = r.noted - r.report.Covered
 	for _, s := range r.seen {
