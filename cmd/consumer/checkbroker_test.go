@@ -110,7 +110,7 @@ func TestExamineBroker(t *testing.T) {
 	if err := conn.AwaitConnected(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := conn.Provision(t.Context(), 1, func(string) {}); err != nil {
+	if err := conn.Provision(t.Context(), 1, queue.DefaultKeep, func(string) {}); err != nil {
 		t.Fatal(err)
 	}
 	begun := time.Now()

@@ -21,6 +21,7 @@ type provision struct {
 	Broker         queue.Config `yaml:"broker"`           // as the provisioner of the tenant's account
 	SystemNKeyFile string       `yaml:"system_nkey_file"` // of the system account, to make sure that writes are durable
 	Replicas       int          `yaml:"replicas"`         // 1 for one server, 3 or 5 for a cluster
+	KeepDays       int          `yaml:"keep_days"`        // how long records and events are kept; 400 if it is left out, 7 at least
 }
 
 func (p provision) validate() error {
@@ -29,12 +30,19 @@ func (p provision) validate() error {
 		return errors.New("system_nkey_file: is missing")
 	case p.Replicas != 1 && p.Replicas != 3 && p.Replicas != 5:
 		return fmt.Errorf("replicas: must be 1, 3 or 5, not %d", p.Replicas)
+	case keep(p.KeepDays) < queue.MinKeep:
+		return fmt.Errorf("keep_days: must be 7 at least, not %d", p.KeepDays)
 	}
 	if _, err := queue.LoadNKey(p.SystemNKeyFile); err != nil {
 		return fmt.Errorf("system_nkey_file: %w", err)
 	}
 	return p.Broker.Check()
 }
+
+// keepDays is how long records and events are kept if nothing is said.
+const keepDays = int(queue.DefaultKeep / (24 * time.Hour))
+
+func keep(days int) time.Duration { return time.Duration(days) * 24 * time.Hour }
 
 func streams(ctx context.Context, args []string, std cli.Streams) error {
 	fs := flag.NewFlagSet("publisher streams", flag.ContinueOnError)
@@ -46,7 +54,7 @@ func streams(ctx context.Context, args []string, std cli.Streams) error {
 	if err := cli.Parse(fs, args); err != nil {
 		return err
 	}
-	var cfg provision
+	cfg := provision{KeepDays: keepDays}
 	if err := config.Load(*path, &cfg); err != nil {
 		return cli.Usage(err)
 	}
@@ -74,7 +82,7 @@ func streams(ctx context.Context, args []string, std cli.Streams) error {
 				return err
 			}
 		}
-		return c.Provision(ctx, cfg.Replicas, func(line string) { fmt.Fprintln(std.Out, line) })
+		return c.Provision(ctx, cfg.Replicas, keep(cfg.KeepDays), func(line string) { fmt.Fprintln(std.Out, line) })
 	})
 }
 

@@ -95,6 +95,11 @@ func (c Campaign) Run(ctx context.Context) ([]history.Violation, error) {
 		}
 	}
 	found := h.Check()
+	tampered, err := s.Inspect(ctx, c.Out)
+	if err != nil {
+		return nil, err
+	}
+	found = append(found, tampered...)
 	if err := h.Print(c.Out, strikes.met, found); err != nil {
 		return found, err
 	}

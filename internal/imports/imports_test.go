@@ -77,7 +77,7 @@ var allowed = map[string][]string{
 	"internal/lab":                     {"queue", "testkit", "testkit/broker", "testkit/fakead", "testkit/samba"},
 	"internal/lab/bench":               {"lab", "directory", "queue", "reset", "seal", "secret", "testkit/samba"},
 	"internal/testkit/keys":            {"seal"},
-	"internal/chaos":                   {"audit", "chaos/clock", "chaos/history", "chaos/proxy", "envelope", "lab", "queue", "reset", "seal", "testkit", "testkit/samba"},
+	"internal/chaos":                   {"audit", "chaos/clock", "chaos/history", "chaos/proxy", "envelope", "inspect", "lab", "queue", "reset", "seal", "testkit", "testkit/samba", "trail"},
 	"internal/chaos/campaign":          {"chaos"},
 	"internal/chaos/clock":             {},
 	"internal/chaos/history":           {"audit", "envelope", "reset"},

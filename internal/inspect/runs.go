@@ -290,8 +290,9 @@ func (r *runs) end() {
 	}
 	r.report.Uncovered = r.noted - r.report.Covered
 	for _, s := range r.seen {
-		if r.all[s.run] == nil {
-			r.report.remark(s.message, "a publisher has heard of a run of %s that has written nothing", s.replica)
+		// A run is announced only after its start was stored.
+		if r.all[s.run] == nil && !r.cut {
+			r.report.fault(Fault{Missing, s.message.Stream, s.message.Seq, "", fmt.Sprintf("nothing is there of a run of %s that a publisher had heard of at event %d", s.replica, s.message.Seq)})
 		}
 	}
 }

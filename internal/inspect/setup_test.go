@@ -42,8 +42,9 @@ type script struct {
 func written(t *testing.T, f func(*script)) (*life.World, []trail.Message) {
 	t.Helper()
 	keys := months(t)
-	s := &script{t: t, memory: new(life.Memory)}
+	s := &script{memory: new(life.Memory)}
 	synctest.Test(t, func(t *testing.T) {
+		s.t = t
 		var err error
 		s.World, err = life.New(keys, life.Side{Memory: s.memory, Name: "pub"}, life.Side{Memory: s.memory, Name: "con"})
 		s.must(err)

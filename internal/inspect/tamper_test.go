@@ -159,6 +159,29 @@ func moveStream(messages []trail.Message, at int) []trail.Message {
 	return renumber(out)
 }
 
+// All that a run has written is gone. Its requests begin with a publisher's record,
+// and publishers note whom they hear of.
+func TestRunIsGone(t *testing.T) {
+	w, all := written(t, func(s *script) {
+		for _, c := range s.Consumers {
+			s.must(s.Publisher.Journal.Write(s.t.Context(), envelope.ReplicaSeen{Replica: c.Log.Name(), Run: c.Log.Run(), Key: c.Log.Public().ID(), How: envelope.FirstSight}, nil))
+		}
+		s.requests(1)
+	})
+	var rest []trail.Message
+	for _, m := range all {
+		if !strings.Contains(m.Subject, "consumer2") {
+			rest = append(rest, m)
+		}
+	}
+	if r := inspect(t, w, all, nil); !r.Whole() {
+		t.Errorf("an untouched trail: %v", r.FirstFaults)
+	}
+	if r := inspect(t, w, renumber(rest), nil); r.Counts[Missing] != 1 || !strings.Contains(r.FirstFaults[0].Sentence, "a run of consumer2") {
+		t.Errorf("a whole run was taken out: %v", r.FirstFaults)
+	}
+}
+
 // A copy of a replica's key and configuration runs elsewhere at the same time.
 func TestTwoProgramsWithOneIdentity(t *testing.T) {
 	w, all := written(t, func(s *script) {

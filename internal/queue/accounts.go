@@ -60,12 +60,12 @@ func (c *Conn) askClaims(ctx context.Context, verb, signed string, known int) (s
 }
 
 // Held says how many streams a tenant's account has, and consumers of a stream.
-func Held() (inAccount, consumers int) { return len(streams(1)), 1 }
+func Held() (inAccount, consumers int) { return len(streams(1, DefaultKeep)), 1 }
 
 // DeleteStreams deletes the streams of the account that c belongs to, with all
 // that they hold.
 func (c *Conn) DeleteStreams(ctx context.Context) error {
-	for _, s := range streams(1) {
+	for _, s := range streams(1, DefaultKeep) {
 		if err := c.js.DeleteStream(ctx, s.Name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 			return fmt.Errorf("deleting stream %s: %w", s.Name, err)
 		}

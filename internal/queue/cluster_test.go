@@ -35,7 +35,7 @@ func grow(t *testing.T, c *broker.Cluster, replicas int) []string {
 	t.Helper()
 	var lines []string
 	conn := connect(t, c.Config(queue.Provisioner), queue.Provisioner)
-	if err := conn.Provision(within(t, time.Minute), replicas, func(line string) { lines = append(lines, line) }); err != nil {
+	if err := conn.Provision(within(t, time.Minute), replicas, queue.DefaultKeep, func(line string) { lines = append(lines, line) }); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.AwaitInStep(t.Context()); err != nil {

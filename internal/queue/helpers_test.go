@@ -55,7 +55,7 @@ func provision(t *testing.T, s *broker.Server) []string {
 	t.Helper()
 	var lines []string
 	conn := connect(t, s.Config(queue.Provisioner), queue.Provisioner)
-	if err := conn.Provision(within(t, 20*time.Second), 1, func(line string) { lines = append(lines, line) }); err != nil {
+	if err := conn.Provision(within(t, 20*time.Second), 1, queue.DefaultKeep, func(line string) { lines = append(lines, line) }); err != nil {
 		t.Fatal(err)
 	}
 	return lines

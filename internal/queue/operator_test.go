@@ -67,7 +67,7 @@ func (op *operated) with(t *testing.T, f func(*tenants.Operator, tenants.Broker)
 	}
 	defer o.Close()
 	cfg := queue.Config{URL: op.URL(), CAFile: op.CAFile}
-	if err := f(o, tenants.Broker{Config: cfg, Replicas: 1, Log: zerolog.Nop(), Say: func(string) {}}); err != nil {
+	if err := f(o, tenants.Broker{Config: cfg, Replicas: 1, Keep: queue.DefaultKeep, Log: zerolog.Nop(), Say: func(string) {}}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -16,12 +16,13 @@ import (
 // Provision creates or updates the streams of the account that c belongs to, and
 // calls say with one line for each of them: what it changed, or that nothing
 // was to be changed. Then it waits until every replica is in step: until then
-// the server that had the only one must not go.
-func (c *Conn) Provision(ctx context.Context, replicas int, say func(string)) error {
+// the server that had the only one must not go. Records and events are kept for
+// keep, which is [MinKeep] at least.
+func (c *Conn) Provision(ctx context.Context, replicas int, keep time.Duration, say func(string)) error {
 	if err := c.awaitLeader(ctx); err != nil {
 		return err
 	}
-	for _, want := range streams(replicas) {
+	for _, want := range streams(replicas, keep) {
 		live, err := c.js.Stream(ctx, want.Name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			if err := c.create(ctx, want); err != nil {
@@ -78,7 +79,7 @@ func (c *Conn) Missing(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	var names []string
-	for _, want := range streams(1) {
+	for _, want := range streams(1, DefaultKeep) {
 		_, err := c.js.Stream(ctx, want.Name)
 		switch {
 		case errors.Is(err, jetstream.ErrStreamNotFound):
@@ -145,7 +146,7 @@ func retry(ctx context.Context, f func() error) error {
 
 // awaitInStep waits until all replicas of all streams have what their leader has.
 func (c *Conn) awaitInStep(ctx context.Context, replicas int) error {
-	for _, s := range streams(replicas) {
+	for _, s := range streams(replicas, 0) {
 		err := retry(ctx, func() error {
 			live, err := c.js.Stream(ctx, s.Name)
 			if err != nil {

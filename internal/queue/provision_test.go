@@ -172,7 +172,7 @@ func TestDriftForGood(t *testing.T) {
 				t.Fatal(err)
 			}
 			conn := connect(t, s.Config(queue.Provisioner), queue.Provisioner)
-			err = conn.Provision(within(t, 10*time.Second), 1, func(string) {})
+			err = conn.Provision(within(t, 10*time.Second), 1, queue.DefaultKeep, func(string) {})
 			if err == nil || !strings.Contains(err.Error(), tt.say) || !strings.Contains(err.Error(), "REQUESTS") {
 				t.Errorf("Provision: got %v, want %s of REQUESTS", err, tt.say)
 			}

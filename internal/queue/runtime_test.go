@@ -370,7 +370,7 @@ func TestOperatorIsStolen(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer thief.Close()
-	b := tenants.Broker{Config: queue.Config{URL: op.URL(), CAFile: op.CAFile}, Replicas: 1, Log: zerolog.Nop(), Say: func(string) {}}
+	b := tenants.Broker{Config: queue.Config{URL: op.URL(), CAFile: op.CAFile}, Replicas: 1, Keep: queue.DefaultKeep, Log: zerolog.Nop(), Say: func(string) {}}
 	if err := thief.Push(within(t, 2*time.Second), b, "corp"); !queue.UnknownKey(err) {
 		t.Errorf("a thief with the old keys: got %v, want it not let in", err)
 	}

@@ -115,7 +115,7 @@ func twoTenants(t *testing.T) *pair {
 		p.users = append(p.users, user{role: role, tenants: tenants, key: p.NKeyFile(role)})
 	}
 	for _, tenant := range []string{"corp", "acme"} {
-		if err := p.conn(t, pro, tenant).Provision(within(t, 20*time.Second), 1, func(string) {}); err != nil {
+		if err := p.conn(t, pro, tenant).Provision(within(t, 20*time.Second), 1, queue.DefaultKeep, func(string) {}); err != nil {
 			t.Fatal(err)
 		}
 	}

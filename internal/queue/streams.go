@@ -17,7 +17,6 @@ import (
 
 // Limits of the streams.
 const (
-	recordsKept        = 400 * 24 * time.Hour
 	recordsPerSubject  = 64
 	maxMessage         = 16 << 10
 	ackWait            = 5 * time.Second
@@ -27,9 +26,17 @@ const (
 	deduplicateRequest = reset.QueueAge  // as long as a request can be repeated, and no longer than it is kept
 )
 
+// How long records and events are kept, if nothing is said, and at least: a request
+// may need its records for a quarter of an hour, and whoever verifies them some
+// days of peace.
+const (
+	DefaultKeep = 400 * 24 * time.Hour
+	MinKeep     = 7 * 24 * time.Hour
+)
+
 // streams returns what a tenant's account holds. See nats/README.md for why each
 // setting is as it is.
-func streams(replicas int) []jetstream.StreamConfig {
+func streams(replicas int, keep time.Duration) []jetstream.StreamConfig {
 	list := []jetstream.StreamConfig{
 		{
 			Name:                 streamRequests,
@@ -55,7 +62,7 @@ func streams(replicas int) []jetstream.StreamConfig {
 			MaxMsgsPerSubject:    recordsPerSubject,
 			Discard:              jetstream.DiscardNew,
 			DiscardNewPerSubject: true,
-			MaxAge:               recordsKept,
+			MaxAge:               keep,
 			MaxMsgSize:           maxMessage,
 			DenyDelete:           true,
 			DenyPurge:            true,
@@ -71,7 +78,7 @@ func streams(replicas int) []jetstream.StreamConfig {
 			Subjects:    []string{"evt.>"},
 			Storage:     jetstream.FileStorage,
 			Replicas:    replicas,
-			MaxAge:      recordsKept,
+			MaxAge:      keep,
 			MaxMsgSize:  maxMessage,
 			DenyDelete:  true,
 			DenyPurge:   true,
@@ -205,7 +212,7 @@ func settings(config any) (map[string]any, error) {
 // CheckStreams returns an error if the tenant's two streams in the path of a
 // request are not as [Conn.Provision] makes them.
 func (t *Tenant) CheckStreams(ctx context.Context) error {
-	for _, want := range streams(1)[:2] {
+	for _, want := range streams(1, DefaultKeep)[:2] {
 		var resp struct {
 			Error   *apiError              `json:"error"`
 			Config  jetstream.StreamConfig `json:"config"`
@@ -218,6 +225,9 @@ func (t *Tenant) CheckStreams(ctx context.Context) error {
 			return fmt.Errorf("stream %s: %w; run `publisher streams`", want.Name, resp.Error)
 		}
 		want.Replicas = resp.Config.Replicas
+		if want.Name == streamRecords && resp.Config.MaxAge >= MinKeep {
+			want.MaxAge = resp.Config.MaxAge // as the operator likes
+		}
 		diff, err := drift(want, resp.Config)
 		if err != nil {
 			return err

@@ -63,7 +63,7 @@ func TestWebSocket(t *testing.T) {
 	s := bare(t)
 	// Also the streams are made over it.
 	conn := connect(t, overWS(s, queue.Provisioner), queue.Provisioner)
-	if err := conn.Provision(within(t, 20*time.Second), 1, func(string) {}); err != nil {
+	if err := conn.Provision(within(t, 20*time.Second), 1, queue.DefaultKeep, func(string) {}); err != nil {
 		t.Fatal(err)
 	}
 	cloud := connect(t, overWS(s, queue.Publisher), queue.Publisher)

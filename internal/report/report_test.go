@@ -78,7 +78,7 @@ func week(t *testing.T, requests int) (trail.Reader, []trail.Message) {
 			}
 			time.Sleep(time.Duration(random.ExpFloat64() * float64(15*time.Minute) * (1.2 - float64(time.Now().Hour()%24)/24)))
 		}
-		w.Publisher.Journal.Note(envelope.SwitchesChanged{Version: 2, Writeback: true}, &envelope.Private{Actor: reset.Actor{Kind: reset.Admin, Subject: hostile}})
+		w.Publisher.Journal.Note(envelope.SwitchChanged{Switch: "writeback", Number: 2}, &envelope.Private{Actor: reset.Actor{Kind: reset.Admin, Subject: hostile}})
 		w.Stop()
 	})
 	return reader, memory.Messages()
@@ -105,7 +105,7 @@ func TestPage(t *testing.T) {
 	page := made(t, reader, all, time.Time{}, time.Time{})
 	for _, want := range []string{
 		"The trail is whole", "must be looked at: 3<", "<span>requests</span><b>400</b>", "no consumer took it", "password_in_history",
-		"switches_changed", "&lt;script&gt;alert(1)&lt;/script&gt;", `<rect class="applied"`, "consumer2", "2m",
+		"switch_changed", "&lt;script&gt;alert(1)&lt;/script&gt;", `<rect class="applied"`, "consumer2", "2m",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not show %q", want)

@@ -14,9 +14,10 @@ import (
 
 // A Broker is one that trusts the operator.
 type Broker struct {
-	Config   queue.Config // how to reach it; the user is the operator's own
-	Replicas int          // of the streams: 1 for one server, 3 or 5 for a cluster
-	New      bool         // it has an empty store on purpose, and gets the streams of tenants anew
+	Config   queue.Config  // how to reach it; the user is the operator's own
+	Replicas int           // of the streams: 1 for one server, 3 or 5 for a cluster
+	New      bool          // it has an empty store on purpose, and gets the streams of tenants anew
+	Keep     time.Duration // how long records and events are kept
 	Log      zerolog.Logger
 	Say      func(string) // is told what was done
 }
@@ -99,7 +100,7 @@ func (o *Operator) Push(ctx context.Context, b Broker, tenants ...string) error 
 					return err
 				}
 			}
-			return c.Provision(ctx, b.Replicas, func(line string) { b.Say(name + ": " + line) })
+			return c.Provision(ctx, b.Replicas, b.Keep, func(line string) { b.Say(name + ": " + line) })
 		})
 		if err != nil {
 			return fmt.Errorf("tenant %s: %w", name, err)

@@ -109,7 +109,7 @@ func TestReader(t *testing.T) {
 func TestFacts(t *testing.T) {
 	for _, f := range []envelope.Fact{
 		envelope.Started{Version: "1"}, envelope.Checkpoint{From: 1, To: 2, Lost: 3}, envelope.SealingKey{}, envelope.ReplicaSeen{}, envelope.TokenMade{},
-		envelope.TokenRevoked{}, envelope.SwitchesChanged{}, envelope.NameRevealed{}, envelope.TicketMade{}, envelope.TicketUsed{},
+		envelope.TokenRevoked{}, envelope.SwitchChanged{}, envelope.NameRevealed{}, envelope.TicketMade{}, envelope.TicketUsed{},
 	} {
 		if len(facts(f)) == 0 {
 			t.Errorf("nothing is told of %s", f.Kind())

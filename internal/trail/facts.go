@@ -68,8 +68,8 @@ func facts(f envelope.Fact) []Fact {
 			{"actors", strings.Join(f.Actors, " ")}, {"made", at(f.Made)}, {"not_after", at(f.NotAfter)}}
 	case envelope.TokenRevoked:
 		return []Fact{{"token", f.Token}, {"certificate", strconv.FormatBool(f.Certificate)}}
-	case envelope.SwitchesChanged:
-		return []Fact{{"version", strconv.FormatUint(f.Version, 10)}, {"writeback", strconv.FormatBool(f.Writeback)}, {"unlock", strconv.FormatBool(f.Unlock)}}
+	case envelope.SwitchChanged:
+		return []Fact{{"switch", f.Switch}, {"on", strconv.FormatBool(f.On)}, {"change", strconv.FormatUint(f.Number, 10)}}
 	case envelope.NameRevealed:
 		return []Fact{{"request", f.Request.String()}}
 	case envelope.TicketMade:

@@ -23,7 +23,7 @@ func cloud(t *testing.T) (p *Proxy, through, past *queue.Tenant) {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Kill)
-	if err := connect(t, s.Config(queue.Provisioner), queue.Provisioner).Provision(t.Context(), 1, func(string) {}); err != nil {
+	if err := connect(t, s.Config(queue.Provisioner), queue.Provisioner).Provision(t.Context(), 1, queue.DefaultKeep, func(string) {}); err != nil {
 		t.Fatal(err)
 	}
 	cfg := s.Config(queue.Publisher)

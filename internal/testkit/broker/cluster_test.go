@@ -98,7 +98,7 @@ func provision(t *testing.T, c *broker.Cluster) {
 	if err := conn.AwaitConnected(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if err := conn.Provision(ctx, broker.Nodes, func(string) {}); err != nil {
+	if err := conn.Provision(ctx, broker.Nodes, queue.DefaultKeep, func(string) {}); err != nil {
 		t.Fatal(err)
 	}
 }

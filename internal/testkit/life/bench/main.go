@@ -86,7 +86,7 @@ func start(ctx context.Context, dir string) (*broker.Server, error) {
 		return nil, err
 	}
 	defer c.Close()
-	return s, c.Provision(ctx, 1, func(string) {})
+	return s, c.Provision(ctx, 1, queue.DefaultKeep, func(string) {})
 }
 
 func connect(ctx context.Context, s *broker.Server, role queue.Role) (*queue.Conn, error) {
