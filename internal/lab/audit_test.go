@@ -192,10 +192,28 @@ func TestAudit(t *testing.T) {
 		for _, hit := range search(t, needles, nil, nil, l.Broker.StoreDir) {
 			t.Errorf("a name is in the broker's store: %s", hit)
 		}
-		for _, secret := range []string{"Genuine-Word-0"} {
-			out, _ := l.audit(t, config, "replay", "-format", "json")
-			for _, hit := range search(t, encodings(secret), map[string]string{"replay": out}, nil, filepath.Dir(archive)) {
+		// And nothing that the program makes holds a password.
+		dir := t.TempDir()
+		outputs := make(map[string]string)
+		for name, args := range map[string][]string{
+			"table": {"replay"}, "JSON": {"replay", "-format", "json"}, "timeline": {"replay", "-request", done.ID}, "verify": {"verify", "-json"},
+			"head": {"head"}, "reconcile": {"reconcile", "-json"}, "report": {"report", "-out", filepath.Join(dir, "report.html")},
+			"ECS": {"export", "-out", filepath.Join(dir, "ecs.json")}, "archive": {"export", "-format", "archive", "-out", filepath.Join(dir, "archive.json")},
+		} {
+			out, code := l.audit(t, config, args[0], args[1:]...)
+			if code != 0 {
+				t.Errorf("%s: exit code %d", name, code)
+			}
+			outputs[name] = out
+		}
+		for i := range 7 {
+			for _, hit := range search(t, encodings(fmt.Sprintf("Genuine-Word-%d", i)), outputs, nil, dir) {
 				t.Errorf("a password is in an output: %s", hit)
+			}
+		}
+		for file, want := range map[string]string{"report.html": "The trail is whole", "ecs.json": `"target":{"name":"` + users[0].UPN} {
+			if text, err := os.ReadFile(filepath.Join(dir, file)); err != nil || !bytes.Contains(text, []byte(want)) {
+				t.Errorf("%s does not hold %q: %v", file, want, err)
 			}
 		}
 		// Without the key of the month everybody is anonymous, and the

@@ -184,6 +184,37 @@ func TestDriftForGood(t *testing.T) {
 	}
 }
 
+// How long records are kept is the operator's business.
+func TestKeep(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	conn := connect(t, s.Config(queue.Provisioner), queue.Provisioner)
+	const month = 30 * 24 * time.Hour
+	var lines []string
+	if err := conn.Provision(within(t, 20*time.Second), 1, month, func(line string) { lines = append(lines, line) }); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"RECORDS", "EVENTS"} {
+		stream, err := operator(t, s).Stream(within(t, 10*time.Second), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := "stream " + name + ": changed max_age from 9600h0m0s to 720h0m0s"
+		if age := stream.CachedInfo().Config.MaxAge; age != month || !slices.Contains(lines, want) {
+			t.Errorf("%s keeps its messages for %s; Provision says %q", name, age, lines)
+		}
+	}
+	if err := consumer(t, s).CheckStreams(within(t, 10*time.Second)); err != nil {
+		t.Errorf("with records that are kept for a month: %v", err)
+	}
+	if err := conn.Provision(within(t, 20*time.Second), 1, time.Hour, func(string) {}); err != nil {
+		t.Fatal(err)
+	}
+	if err := consumer(t, s).CheckStreams(within(t, 10*time.Second)); err == nil {
+		t.Error("records that are kept for an hour will do")
+	}
+}
+
 func TestConsumerDrift(t *testing.T) {
 	t.Parallel()
 	s := start(t)
