@@ -1,20 +1,14 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"flag"
 	"fmt"
-	"strconv"
-	"time"
-
-	"github.com/rs/zerolog"
 
 	"writeback/internal/audit"
 	"writeback/internal/cli"
 	"writeback/internal/config"
 	"writeback/internal/export"
-	"writeback/internal/obs"
 	"writeback/internal/queue"
 	"writeback/internal/reset"
 	"writeback/internal/seal"
@@ -53,35 +47,6 @@ func newCommand(name string, std cli.Streams) *command {
 		return nil
 	})
 	return c
-}
-
-// bounds adds the flags that choose a part of the trail.
-func (c *command) bounds() {
-	c.flags.Func("from", "where to `begin`: a sequence of RECORDS, a time (2026-11-05 or 2026-11-05T12:00:00Z, by the broker's clock), or how long ago (24h); the beginning if left out",
-		func(text string) (err error) {
-			c.rng.FromSeq, c.rng.From, err = bound(text)
-			return err
-		})
-	c.flags.Func("to", "where to `end`: the same; the end if left out. A sequence is included, a time is not",
-		func(text string) (err error) {
-			c.rng.ToSeq, c.rng.To, err = bound(text)
-			return err
-		})
-}
-
-func bound(text string) (seq uint64, at time.Time, err error) {
-	if seq, err := strconv.ParseUint(text, 10, 64); err == nil && seq > 0 {
-		return seq, at, nil
-	}
-	if ago, err := time.ParseDuration(text); err == nil && ago > 0 {
-		return 0, time.Now().Add(-ago), nil
-	}
-	for _, layout := range []string{time.RFC3339, time.DateOnly} {
-		if at, err := time.Parse(layout, text); err == nil {
-			return 0, at, nil
-		}
-	}
-	return 0, at, errors.New("must be a sequence, a time such as 2026-11-05T12:00:00Z, or how long ago, such as 24h")
 }
 
 // errValid ends a command that was only to check its configuration.
@@ -135,27 +100,4 @@ func (c *command) read() error {
 		return errors.New("broker: is missing; or give an -archive")
 	}
 	return nil
-}
-
-// patience is how long the broker may take to let us in.
-const patience = 30 * time.Second
-
-// open returns the trail that the flags name, and what closes it.
-func (c *command) open(ctx context.Context) (trail.Source, func(), error) {
-	if len(c.archives) > 0 {
-		return trail.Archive{Files: c.archives}, func() {}, nil
-	}
-	log := obs.NewLogger(c.std.Err, "audit").Level(zerolog.ErrorLevel)
-	conn, err := queue.Connect(*c.Broker, queue.Auditor, log)
-	if err != nil {
-		return nil, nil, cli.Usage(err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	if err := conn.AwaitConnected(ctx); err != nil {
-		conn.Close()
-		return nil, nil, err
-	}
-	t := conn.Tenant(c.Tenant)
-	return trail.Live{Records: t.Log(trail.Records), Events: t.Log(trail.Events)}, conn.Close, nil
 }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"writeback/internal/cli"
-	"writeback/internal/inspect"
 	"writeback/internal/obs"
 	"writeback/internal/report"
 	"writeback/internal/trail"
@@ -60,23 +59,4 @@ func makeReport(ctx context.Context, args []string, std cli.Streams) error {
 	}
 	_, err = fmt.Fprintln(std.Out, *out)
 	return err
-}
-
-// around returns the part of the trail that says what became of the requests of a
-// period, and the time up to which it does; zero is that of its last message.
-func (c *command) around(source trail.Source) (trail.Range, time.Time) {
-	wide := c.rng
-	if !wide.From.IsZero() {
-		wide.From = wide.From.Add(-inspect.Before)
-	}
-	if !wide.To.IsZero() {
-		wide.To = wide.To.Add(inspect.After)
-	}
-	if _, live := source.(trail.Live); !live {
-		return wide, time.Time{}
-	}
-	if now := time.Now(); wide.To.IsZero() || now.Before(wide.To) {
-		return wide, now
-	}
-	return wide, wide.To
 }

@@ -72,6 +72,14 @@ func head(ctx context.Context, args []string, std cli.Streams) error {
 		return err
 	}
 	defer done()
+	// Of the records only the last one matters.
+	if live, ok := source.(trail.Live); ok {
+		_, last, err := live.Records.Bounds(ctx)
+		if err != nil {
+			return err
+		}
+		c.rng.After.Records = max(last, 1) - 1
+	}
 	maker := inspect.NewHeadMaker(c.reader.Verifier, time.Now())
 	err = source.Walk(ctx, c.rng, func(m trail.Message) error {
 		maker.Add(m)

@@ -62,6 +62,9 @@ func validConfig(t *testing.T, dir, address string) error {
 	if _, err := l.call(t.Context(), "publisher", "init", "-role", "provisioner", "-dir", dir); err != nil {
 		return err
 	}
+	if _, err := l.call(t.Context(), "publisher", "init", "-role", "auditor", "-dir", dir); err != nil {
+		return err
+	}
 	authority, err := pki.New(dir) // ca.pem
 	if err != nil {
 		return err
@@ -106,6 +109,11 @@ func validConfig(t *testing.T, dir, address string) error {
 		}),
 		write(filepath.Join(dir, "consumer.yaml"), consumer),
 		write(filepath.Join(dir, "ondisk.yaml"), onDisk),
+		write(filepath.Join(dir, "audit.yaml"), node{
+			"tenant": "corp", "broker": broker("auditor"), "record_key_file": "record.key",
+			"publishers": []node{{"key": publisherKey}}, "consumers": []node{{"key": consumerKey}},
+			"syslog": node{"address": "127.0.0.1:6514", "ca_file": "ca.pem"},
+		}),
 		write(filepath.Join(dir, "provision.yaml"), node{
 			"broker": broker("provisioner"), "system_nkey_file": "system.nk", "replicas": 1,
 		}),

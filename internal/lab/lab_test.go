@@ -26,7 +26,7 @@ import (
 func binaries(t testing.TB) string {
 	t.Helper()
 	dir := filepath.Join(testkit.Root(t), "bin")
-	for _, name := range []string{"publisher", "consumer", "demo", "nats-server"} {
+	for _, name := range []string{"publisher", "consumer", "audit", "demo", "nats-server"} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 			t.Fatalf("%v; run `make bin`", err)
 		}

@@ -30,7 +30,7 @@ func TestScripts(t *testing.T) {
 			Files: []string{filepath.Join("testdata", "script", file)}, Setup: setup, Cmds: commands(), ContinueOnError: true,
 		}
 	}
-	for _, file := range []string{"publisher.txt", "consumer.txt", "keys.txt", "token.txt", "tenant.txt"} {
+	for _, file := range []string{"publisher.txt", "consumer.txt", "keys.txt", "token.txt", "tenant.txt", "audit.txt"} {
 		dial := forbidden(t)
 		testscript.Run(t, params(file, func(env *testscript.Env) error {
 			programs(t, env)
@@ -120,6 +120,7 @@ func runs(what, path string) []string {
 		"publisher": {"publisher", "serve", "-config", path},
 		"consumer":  {"consumer", "run", "-config", path},
 		"provision": {"publisher", "streams", "-config", path, "-timeout", "2s"},
+		"audit":     {"audit", "verify", "-config", path},
 	}[what]
 }
 
