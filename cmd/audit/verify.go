@@ -26,6 +26,9 @@ func verify(ctx context.Context, args []string, std cli.Streams) error {
 	}
 	var head *inspect.Head
 	if *headFile != "" {
+		if c.rng != (trail.Range{}) {
+			return cli.Usagef("-head: needs everything; leave out -from and -to")
+		}
 		head = new(inspect.Head)
 		if err := readJSON(*headFile, head); err != nil {
 			return cli.Usagef("-head: %w", err)

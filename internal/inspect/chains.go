@@ -20,7 +20,7 @@ const skew = 2 * reset.ClockSkew
 
 // remembered is how many requests that have ended are remembered, to say more of
 // a record that comes after their end than that what it follows is not there.
-const remembered = 1 << 16
+const remembered = 1 << 13
 
 // correctable is how long after its outcome an unconfirmed one may be corrected.
 const correctable = 2 * reset.Correctable

@@ -154,9 +154,14 @@ func (c *headCheck) end(r *Report) {
 	}
 }
 
+// leastKept is how long every message is kept at least; see queue.MinKeep.
+const leastKept = 7 * 24 * time.Hour
+
 func (c *headCheck) ended(r *Report, stream string, end End, read Covered) {
 	switch {
 	case end.Seq == 0:
+	case read.Count > 0 && read.First > end.Seq && read.LastTime.Sub(end.Time) < leastKept:
+		r.fault(Fault{CutOff, stream, 0, "", fmt.Sprintf("%s begins at message %d; on %s it had %d, which is not old enough to be dropped", stream, read.First, c.made(), end.Seq)})
 	case read.Count > 0 && read.First > end.Seq:
 		r.remark(trail.Message{Stream: stream, Message: reset.Message{Seq: read.First}}, "what is read begins after the head of %s", c.made())
 	case read.Last < end.Seq:

@@ -187,8 +187,8 @@ func (i *Inspector) record(m trail.Message) {
 	req, link, fault := i.chains.add(m)
 	if fault != nil {
 		i.report.fault(*fault)
-		if link.Record == nil {
-			return // nobody vouches for its number
+		if link.Record == nil || fault.Kind == Repeated {
+			return // nobody vouches for its number, or it was taken note of
 		}
 	} else {
 		switch {

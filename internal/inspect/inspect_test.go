@@ -47,6 +47,27 @@ func TestWholeInParts(t *testing.T) {
 	}
 }
 
+// A replica that had nothing to do for long goes on in the middle of what is read.
+func TestIdleReplicaInParts(t *testing.T) {
+	w, all := written(t, func(s *script) {
+		s.requests(10)
+		busy := s.Consumers[0]
+		second := s.Consumers[1]
+		s.Consumers[1] = busy
+		for range 10 {
+			s.requests(5)
+			time.Sleep(10 * time.Minute)
+		}
+		s.Consumers[1] = second
+		s.requests(10)
+	})
+	for from := 30; from < len(all); from += 7 {
+		if r := inspect(t, w, all[from:], nil); !r.Whole() {
+			t.Fatalf("from message %d: %v", from, r.FirstFaults)
+		}
+	}
+}
+
 // A program that is killed leaves records without a checkpoint, and another run.
 func TestKilled(t *testing.T) {
 	var killed *life.Writer

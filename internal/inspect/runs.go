@@ -41,7 +41,7 @@ type run struct {
 	who      identity
 	last     time.Time           // when its last message was stored
 	latest   time.Time           // of its records' own times
-	cut      bool                // it may have begun before what was read
+	cut      bool                // it began before what was read: its start has number 1
 	top      uint64              // highest number that was seen
 	lowest   uint64              // number of its first message
 	covered  uint64              // To of the newest checkpoint that was judged
@@ -49,6 +49,7 @@ type run struct {
 	gaps     []envelope.Gap      // of checkpoints that were judged, with what may still come late
 	newest   [32]byte            // hash of the newest checkpoint that was read; zero for none
 	to       uint64              // its To
+	judged   bool                // a checkpoint was
 	waiting  []waiting           // checkpoints that are not judged yet, oldest first
 	final    uint64              // number of the last checkpoint; 0 for none
 	lost     uint64
@@ -171,7 +172,7 @@ func (r *runs) of(m trail.Message, w envelope.Writer) *run {
 		return known
 	}
 	who := identity{w.Key, w.Name}
-	now := &run{who: who, last: m.Time, lowest: w.Number, cut: r.cut && m.Time.Sub(r.start) < blind, have: make(map[uint64][32]byte)}
+	now := &run{who: who, last: m.Time, lowest: w.Number, cut: r.cut && w.Number != 1, have: make(map[uint64][32]byte)}
 	r.all[w.Run] = now
 	r.report.Runs++
 	if before := r.newest[who]; before != nil {
@@ -263,7 +264,9 @@ func (r *runs) verdict(run *run, w waiting, cover audit.Coverage) {
 	bad := func(kind Kind, format string, args ...any) {
 		r.report.fault(Fault{kind, m.Stream, m.Seq, "", fmt.Sprintf(format, args...)})
 	}
-	if cover.Missing > 0 && (run.gone || run.cut && m.Time.Sub(r.start) < blind) {
+	first := !run.judged
+	run.judged = true
+	if cover.Missing > 0 && (run.gone || run.cut && (first || m.Time.Sub(r.start) < blind)) {
 		return // it speaks of what was forgotten, or lies before the range
 	}
 	r.report.Covered += cover.Stored

@@ -261,6 +261,20 @@ func TestHead(t *testing.T) {
 	if r := inspect(t, w, nil, h); r.Counts[CutOff] == 0 {
 		t.Error("an empty trail is whole")
 	}
+	var later []trail.Message
+	for _, m := range all {
+		if m.Stream == trail.Events || m.Seq > h.Records.Seq {
+			later = append(later, m)
+		}
+	}
+	if r := inspect(t, w, later, h); r.Counts[CutOff] != 1 || !strings.Contains(r.FirstFaults[0].Sentence, "not old enough") {
+		t.Errorf("a beginning that was cut off is not found: %v", r.FirstFaults)
+	}
+	old := *h
+	old.Records.Time = old.Records.Time.Add(-2 * leastKept)
+	if r := inspect(t, w, later, &old); r.Counts[CutOff] != 0 {
+		t.Errorf("a beginning that was dropped for its age: %v", r.FirstFaults)
+	}
 	without := drop(all, find(t, all, int(h.Writers[0].Seq)-1, func(_ *envelope.Record, e *envelope.Event) bool { return e != nil }))
 	if r := inspect(t, w, renumber(without), h); r.Counts[CutOff] == 0 {
 		t.Errorf("a checkpoint of the head that was taken out is not found: %v", r.FirstFaults)
