@@ -35,10 +35,12 @@ bench: bin
 	$(GO) run ./internal/lab/bench
 	$(GO) run ./internal/lab/bench -replicas
 
-# How fast RECORDS records are replayed, verified and exported, and in how much memory.
+# How fast RECORDS records are replayed, verified and exported, and in how much memory;
+# and what a replay does to resets.
 RECORDS ?= 1000000
 bench-audit: bin
 	$(GO) run ./internal/testkit/life/bench -records $(RECORDS)
+	$(GO) run ./internal/lab/bench -audited -resets 1000
 
 # Breaks the system for TIME, as SEED says, with a broker of NODES (1 or 3) and a
 # DIRECTORY (fake or samba); before that, kills programs at every step.

@@ -20,30 +20,19 @@ import (
 	"writeback/internal/testkit/broker"
 )
 
-// auditor writes the configuration of an auditor of the lab, and returns its
-// path. Without names it has no record.key.
-func (l *Lab) auditor(t testing.TB, from node, names bool) string {
+// auditor writes another configuration of an auditor, with the broker and the
+// record.key at these places, and returns its path. Without a key it reads no names.
+func (l *Lab) auditor(t testing.TB, from node, keys string) string {
 	t.Helper()
-	read := func(path string) node {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		n := make(node)
-		if err := yaml.Unmarshal(text, &n); err != nil {
-			t.Fatal(err)
-		}
-		return n
+	text, err := os.ReadFile(l.AuditFile())
+	if err != nil {
+		t.Fatal(err)
 	}
-	publisher := read(l.path("publisher", "publisher.yaml"))
-	cfg := node{
-		"tenant": Tenant, "broker": from,
-		"publishers": read(l.path(consumerName(0), "consumer.yaml"))["publishers"],
-		"consumers":  publisher["tenants"].([]any)[0].(node)["consumers"],
+	cfg := make(node)
+	if err := yaml.Unmarshal(text, &cfg); err != nil {
+		t.Fatal(err)
 	}
-	if names {
-		cfg["record_key_file"] = l.path("publisher", "record.key")
-	}
+	cfg["broker"], cfg["record_key_file"] = from, keys
 	path := filepath.Join(t.TempDir(), "audit.yaml")
 	if err := write(path, cfg); err != nil {
 		t.Fatal(err)
@@ -88,8 +77,7 @@ func TestAudit(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, "fake")
 	e, users := l.endpoints(t), l.Directory.Users
-	config := l.auditor(t, l.brokerNode(queue.Auditor), true)
-	blind := l.auditor(t, l.brokerNode(queue.Auditor), false)
+	config, blind := l.AuditFile(), l.auditor(t, l.brokerNode(queue.Auditor), "")
 	head := filepath.Join(t.TempDir(), "head.json")
 	done := wantApplied(t, e, "upn", users[0].UPN, "Genuine-Word-0")
 	for i, user := range users[1:6] {
@@ -164,7 +152,8 @@ func TestAudit(t *testing.T) {
 		}
 		lines := bytes.SplitAfter(text, []byte("\n"))
 		cut := filepath.Join(t.TempDir(), "cut.json")
-		if err := os.WriteFile(cut, bytes.Join(append(lines[:9:9], lines[10:]...), nil), 0o600); err != nil {
+		fifth := slices.IndexFunc(lines, func(line []byte) bool { return bytes.HasPrefix(line, []byte(`{"stream":"RECORDS","seq":5,`)) })
+		if err := os.WriteFile(cut, bytes.Join(slices.Delete(slices.Clone(lines), fifth, fifth+1), nil), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if out, code := l.audit(t, config, "verify", "-archive", cut); code != 1 || !strings.Contains(out, "FIRST FAULT") {
@@ -218,11 +207,6 @@ func TestAudit(t *testing.T) {
 		}
 		// Without the key of the month everybody is anonymous, and the
 		// signatures stay.
-		empty := l.auditor(t, l.brokerNode(queue.Auditor), true)
-		text, err := os.ReadFile(empty)
-		if err != nil {
-			t.Fatal(err)
-		}
 		keys, err := os.ReadFile(l.path("publisher", "record.key"))
 		if err != nil {
 			t.Fatal(err)
@@ -232,9 +216,7 @@ func TestAudit(t *testing.T) {
 		if err := os.WriteFile(later, rest, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(empty, bytes.ReplaceAll(text, []byte(l.path("publisher", "record.key")), []byte(later)), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		empty := l.auditor(t, l.brokerNode(queue.Auditor), later)
 		whole(t, empty)
 		if out, _ := l.audit(t, empty, "replay"); strings.Contains(out, users[0].UPN) || !strings.Contains(out, "(hidden)") {
 			t.Errorf("without the month's key, replay prints\n%s", out)
@@ -245,9 +227,10 @@ func TestAudit(t *testing.T) {
 		whole(t, config, "-head", head)
 		s := restored(t, l)
 		from := node{"url": s.URL(), "ca_file": s.CAFile, "nkey_file": s.NKeyFile(queue.Auditor)}
-		out := whole(t, l.auditor(t, from, true), "-head", head)
+		copied := l.auditor(t, from, "")
+		out := whole(t, copied, "-head", head)
 		var report struct{ Uncovered, Covered int }
-		text, _ := l.audit(t, l.auditor(t, from, true), "verify", "-json")
+		text, _ := l.audit(t, copied, "verify", "-json")
 		if err := json.Unmarshal([]byte(text), &report); err != nil || report.Uncovered != 3 || report.Covered < 30 {
 			t.Errorf("after an orderly stop all but the last checkpoints must be covered:\n%s", out)
 		}

@@ -57,6 +57,9 @@ func (l *Lab) configure(ctx context.Context) error {
 	if err := l.configurePublisher(consumers); err != nil {
 		return err
 	}
+	if err := l.configureAuditor(publisherKey, consumers); err != nil {
+		return err
+	}
 	if err := l.provision(ctx); err != nil {
 		return err
 	}
@@ -159,6 +162,16 @@ func (l *Lab) configurePublisher(consumers []node) error {
 		// Far above what people do, for scripts and benchmarks.
 		"limits":      node{"per_address": 1_000_000, "per_account": 10_000, "wrong_passwords": 100, "wrong_password_window": "1m"},
 		"tokens_file": "tokens.json", "tenants": []node{{"name": Tenant, "consumers": consumers}},
+	})
+}
+
+// AuditFile is the configuration of an auditor who reads names.
+func (l *Lab) AuditFile() string { return l.path("audit.yaml") }
+
+func (l *Lab) configureAuditor(publisherKey string, consumers []node) error {
+	return write(l.AuditFile(), node{
+		"tenant": Tenant, "broker": l.brokerNode(queue.Auditor), "record_key_file": l.path("publisher", "record.key"),
+		"publishers": []node{{"key": publisherKey}}, "consumers": consumers,
 	})
 }
 

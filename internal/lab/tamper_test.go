@@ -11,7 +11,6 @@ import (
 
 	"writeback/internal/audit"
 	"writeback/internal/envelope"
-	"writeback/internal/queue"
 	"writeback/internal/seal"
 	"writeback/internal/testkit/keys"
 )
@@ -26,7 +25,7 @@ func TestTamperedStream(t *testing.T) {
 		wantApplied(t, o.e, "upn", user.UPN, fmt.Sprintf("Genuine-Word-%d", i))
 	}
 	l.stopPrograms()
-	config := l.auditor(t, l.brokerNode(queue.Auditor), true)
+	config := l.AuditFile()
 	records, err := o.js.Stream(t.Context(), "RECORDS")
 	if err != nil {
 		t.Fatal(err)

@@ -42,6 +42,7 @@ func main() {
 	directories := flag.String("directory", "both", "samba, fake or both")
 	bin := flag.String("bin", "bin", "`directory` of the programs")
 	replicas := flag.Bool("replicas", false, "measure one to eight consumers on an instant directory instead")
+	replays := flag.Bool("audited", false, "measure resets while everything is replayed instead")
 	check := flag.Bool("check", false, "exit with status 1 if a limit was missed")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -53,6 +54,13 @@ func main() {
 	if *replicas {
 		if err := share(ctx, *bin, *resets); err != nil {
 			fmt.Fprintf(os.Stderr, "bench: replicas: %v\n", err)
+			os.Exit(1)
+		}
+		return
+	}
+	if *replays {
+		if err := audited(ctx, *bin, *resets); err != nil {
+			fmt.Fprintf(os.Stderr, "bench: audited: %v\n", err)
 			os.Exit(1)
 		}
 		return

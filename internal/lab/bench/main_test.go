@@ -20,6 +20,13 @@ func TestShare(t *testing.T) {
 	}
 }
 
+// A replay goes on beside resets.
+func TestAudited(t *testing.T) {
+	if err := audited(t.Context(), "../../../bin", 40); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestQuantile(t *testing.T) {
 	var s series
 	for i := range 200 {
