@@ -83,7 +83,7 @@ var allowed = map[string][]string{
 	"internal/chaos/history":           {"audit", "envelope", "reset"},
 	"internal/chaos/proxy":             {"testkit/pki"},
 	"internal/testkit/life":            {"audit", "envelope", "reset", "seal", "trail"},
-	"internal/testkit/life/bench":      {"queue", "reset", "seal", "testkit/broker", "testkit/life"},
+	"internal/testkit/life/bench":      {"queue", "reset", "seal", "testkit", "testkit/broker", "testkit/life"},
 	"internal/testkit/memq":            {"reset"},
 	"internal/imports":                 {},
 	"internal/docs":                    {},

@@ -71,8 +71,8 @@ func (l *Log) first(ctx context.Context, req map[string]any) (*reset.Message, er
 // into the stream while it reads them. batchesAhead is how many batches are asked
 // for before the first of them has come, so that distance costs little.
 const (
-	batchSize    = 256
-	batchesAhead = 4
+	batchSize    = 100
+	batchesAhead = 8
 )
 
 // Read calls f with the messages from sequence from to sequence to, both
