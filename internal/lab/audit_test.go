@@ -75,7 +75,7 @@ func (l *Lab) stopPrograms() {
 
 func TestAudit(t *testing.T) {
 	t.Parallel()
-	l := startLab(t, "fake")
+	l := startClear(t, "fake")
 	e, users := l.endpoints(t), l.Directory.Users
 	config, blind := l.AuditFile(), l.auditor(t, l.brokerNode(queue.Auditor), "")
 	head := filepath.Join(t.TempDir(), "head.json")
@@ -181,6 +181,9 @@ func TestAudit(t *testing.T) {
 		for _, hit := range search(t, needles, nil, nil, l.Broker.StoreDir) {
 			t.Errorf("a name is in the broker's store: %s", hit)
 		}
+		if hits := search(t, map[string][]byte{"a replica": []byte(consumerName(1))}, nil, nil, l.Broker.StoreDir); len(hits) == 0 {
+			t.Error("the search does not find what is there")
+		}
 		// And nothing that the program makes holds a password.
 		dir := t.TempDir()
 		outputs := make(map[string]string)
@@ -255,6 +258,7 @@ func restored(t *testing.T, l *Lab) *broker.Server {
 	if err := os.CopyFS(files.StoreDir, os.DirFS(l.Broker.StoreDir)); err != nil {
 		t.Fatal(err)
 	}
+	files.ClearStore() // as the one that it was copied from
 	s, err := files.Start(context.WithoutCancel(t.Context()), filepath.Join(l.opts.Bin, "nats-server"))
 	if err != nil {
 		t.Fatal(err)
