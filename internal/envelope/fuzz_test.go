@@ -79,3 +79,14 @@ func FuzzSwitch(f *testing.F) {
 		return s.Encode()
 	})
 }
+
+func FuzzTicket(f *testing.F) {
+	malleable(f, []string{"ticket"}, ParseTicket, func(t *Ticket) []byte {
+		t.signed = nil
+		return t.Encode()
+	})
+}
+
+func FuzzTicketPrivate(f *testing.F) {
+	malleable(f, []string{"ticket-private"}, ParseTicketPrivate, (*TicketPrivate).Encode)
+}

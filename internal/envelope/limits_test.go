@@ -191,6 +191,43 @@ func TestRefusedForms(t *testing.T) {
 			_, err := ParseAnnouncement(a.Encode())
 			return err
 		}},
+		{"ticket too large", func() error { _, err := ParseTicket(make([]byte, MaxTicket+1)); return err }},
+		{"used ticket without an attempt", func() error {
+			k := testTicket(t)
+			k.Request = reset.Ref{}
+			_, err := ParseTicket(k.Encode())
+			return err
+		}},
+		{"fresh ticket with an attempt", func() error {
+			k := testTicket(t)
+			k.State = FreshTicket
+			_, err := ParseTicket(k.Encode())
+			return err
+		}},
+		{"used ticket without a browser", func() error {
+			k := testTicket(t)
+			k.Session = [16]byte{}
+			_, err := ParseTicket(k.Encode())
+			return err
+		}},
+		{"ticket for nothing", func() error {
+			p := testTicketPrivate()
+			p.Operations = nil
+			_, err := ParseTicketPrivate(p.Encode())
+			return err
+		}},
+		{"ticket for one thing twice", func() error {
+			p := testTicketPrivate()
+			p.Operations = []reset.Operation{reset.Reset, reset.Reset}
+			_, err := ParseTicketPrivate(p.Encode())
+			return err
+		}},
+		{"ticket for nobody", func() error {
+			p := testTicketPrivate()
+			p.Account = reset.Account{}
+			_, err := ParseTicketPrivate(p.Encode())
+			return err
+		}},
 		{"kind 0", func() error { r := testRecord(t, Settled); r.Kind = 0; _, err := ParseRecord(r.Encode()); return err }},
 		{"kind 7", func() error { r := testRecord(t, Settled); r.Kind = 7; _, err := ParseRecord(r.Encode()); return err }},
 		{"operation 5", func() error {

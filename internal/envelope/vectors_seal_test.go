@@ -48,6 +48,12 @@ func TestVectorsAreSigned(t *testing.T) {
 	if _, err := recordKey.Open(sw.Clear(), sw.Private); err != nil {
 		t.Errorf("the private part of the switch: %v", err)
 	}
+	ticket, err := ParseTicket(testTicket(t).Encode())
+	if err != nil || !publishers.Verify(ticket.Signer, at, seal.KindTicket, ticket.Signed(), ticket.Sig) {
+		t.Errorf("the ticket does not verify: %v", err)
+	} else if private, err := seal.Ticket(count[[32]byte](0xe0)).Open(ticket.Bound(), ticket.Private); err != nil || !bytes.Equal(private, testTicketPrivate().Encode()) {
+		t.Errorf("the ticket's private part: %v", err)
+	}
 	for k := Accepted; k <= Corrected; k++ {
 		rec, err := ParseRecord(testRecord(t, k).Encode())
 		if err != nil {
@@ -68,9 +74,11 @@ func TestSignedIsWhatWasReceived(t *testing.T) {
 	rec, _ := ParseRecord(testRecord(t, Settled).Encode())
 	a, _ := ParseAnnouncement(testAnnouncement(t).Encode())
 	sw, _ := ParseSwitch(testSwitch(t).Encode())
-	before := [][]byte{q.Signed(), rec.Signed(), a.Signed(), q.HeaderBytes(), rec.Clear(), sw.Signed(), sw.Clear()}
+	k, _ := ParseTicket(testTicket(t).Encode())
+	before := [][]byte{q.Signed(), rec.Signed(), a.Signed(), q.HeaderBytes(), rec.Clear(), sw.Signed(), sw.Clear(), k.Signed()}
 	q.Header.Operation, rec.Code, a.DC, sw.On = reset.Probe, reset.Applied, "evil", false
-	for i, after := range [][]byte{q.Signed(), rec.Signed(), a.Signed(), q.HeaderBytes(), rec.Clear(), sw.Signed(), sw.Clear()} {
+	k.Attempts = 0
+	for i, after := range [][]byte{q.Signed(), rec.Signed(), a.Signed(), q.HeaderBytes(), rec.Clear(), sw.Signed(), sw.Clear(), k.Signed()} {
 		if !bytes.Equal(before[i], after) {
 			t.Errorf("signed bytes %d are made from the fields", i)
 		}

@@ -188,6 +188,30 @@ func testAnnouncement(t testing.TB) *Announcement {
 	return a
 }
 
+func testTicketPrivate() *TicketPrivate {
+	return &TicketPrivate{
+		Account:    reset.Account{Kind: reset.UPN, Value: "ada@corp.example.com"},
+		Operations: []reset.Operation{reset.Reset, reset.Unlock},
+		Actor:      reset.Actor{Kind: reset.Self, Subject: "ada"}, Source: "identity provider",
+	}
+}
+
+func testTicket(t testing.TB) *Ticket {
+	s := signer(t, seal.PurposePublisher)
+	text := seal.Ticket(count[[32]byte](0xe0))
+	ticket := &Ticket{
+		Tenant: "corp", ID: text.ID(), Issued: at, Expires: at.Add(15 * time.Minute), Attempts: 2, State: TicketUsed,
+		Session: count[[16]byte](0xf0), Request: reset.Ref{Publisher: "pub_1", ID: count[[16]byte](0x10)},
+		Changed: at.Add(time.Minute), Signer: s.Public().ID(),
+	}
+	var err error
+	if ticket.Private, err = text.Seal(ticket.Bound(), testTicketPrivate().Encode()); err != nil {
+		t.Fatal(err)
+	}
+	ticket.Sig = s.Sign(seal.KindTicket, ticket.Signed())
+	return ticket
+}
+
 // A codec encodes a value and decodes it again.
 type codec struct {
 	value  any
@@ -209,6 +233,9 @@ func codecs(t testing.TB) map[string]codec {
 		"announcement": {announcement, announcement.Encode, func(b []byte) (any, error) { return ParseAnnouncement(b) }},
 		"switch":       {sw, sw.Encode, func(b []byte) (any, error) { return ParseSwitch(b) }},
 	}
+	ticket, ticketPrivate := testTicket(t), testTicketPrivate()
+	all["ticket"] = codec{ticket, ticket.Encode, func(b []byte) (any, error) { return ParseTicket(b) }}
+	all["ticket-private"] = codec{ticketPrivate, ticketPrivate.Encode, func(b []byte) (any, error) { return ParseTicketPrivate(b) }}
 	for k := Accepted; k <= Corrected; k++ {
 		rec := testRecord(t, k)
 		all["record-"+k.String()] = codec{rec, rec.Encode, func(b []byte) (any, error) { return ParseRecord(b) }}
@@ -251,7 +278,7 @@ func fields(v reflect.Value) any {
 		}
 		return m
 	case reflect.Slice, reflect.Array:
-		if v.Type().Elem().Kind() == reflect.Uint8 {
+		if v.Type().Elem() == reflect.TypeFor[byte]() {
 			b := make([]byte, v.Len())
 			reflect.Copy(reflect.ValueOf(b), v)
 			return hex.EncodeToString(b)

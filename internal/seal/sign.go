@@ -26,6 +26,7 @@ const (
 	KindAnnounce Kind = "writeback/1 announce"
 	KindSwitch   Kind = "writeback/1 switch"
 	KindEvent    Kind = "writeback/1 event"
+	KindTicket   Kind = "writeback/1 ticket"
 )
 
 // A KeyID names a signing key: the first half of the SHA-256 of its public
