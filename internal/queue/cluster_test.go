@@ -100,7 +100,7 @@ func TestGrow(t *testing.T) {
 	}
 	enqueue(t, cloud, 3)
 	lines := grow(t, c, 3)
-	for _, what := range []string{"stream REQUESTS", "stream RECORDS", "stream EVENTS", "stream KV_consumers", "stream KV_switches", "consumer consumers"} {
+	for _, what := range []string{"stream REQUESTS", "stream RECORDS", "stream EVENTS", "stream KV_consumers", "stream KV_switches", "stream KV_tickets", "consumer consumers"} {
 		if !slices.Contains(lines, what+": changed num_replicas from 1 to 3") {
 			t.Errorf("Provision does not say that it changed %s: %q", what, lines)
 		}

@@ -26,7 +26,7 @@ const (
 	sys = queue.System
 )
 
-var streamNames = []string{"REQUESTS", "RECORDS", "EVENTS", "KV_consumers", "KV_switches"}
+var streamNames = []string{"REQUESTS", "RECORDS", "EVENTS", "KV_consumers", "KV_switches", "KV_tickets"}
 
 // A permission is a subject of the table in docs/security.md.
 type permission struct {
@@ -120,7 +120,7 @@ func operations(t *testing.T) []string {
 	bare = append(bare,
 		"req.00", "req.00.more", "rec.p1.00.pub", "rec.p1.00.con", "rec.p1.00.con.more", "rec.p1.00.other",
 		"live.p1.00.con", "live.p1.00.pub", "alive.r1", "alive", "evt.start", "evt.pub.p1.00", "evt.con.r1.00", "evt.con.r1.00.more",
-		"$KV.consumers.r1", "$KV.switches.writeback", "$KV.other.key", "$OBJ.other.C.x",
+		"$KV.consumers.r1", "$KV.switches.writeback", "$KV.tickets.00", "$KV.other.key", "$OBJ.other.C.x",
 		"$JS.ACK.REQUESTS.consumers.1.1.1.1.0", "$JS.ACK.REQUESTS.other.1.1.1.1.0", "$JS.ACK.RECORDS.other.1.1.1.1.0",
 		"$JS.ACK._.h.REQUESTS.consumers.1.1.1.1.0.x")
 	var all []string
@@ -171,7 +171,7 @@ func audible(ops []string) []string {
 	for _, prefix := range []string{"", "corp.", "acme.", "*."} {
 		for _, wild := range []string{
 			">", "*", "*.>", "req.*", "rec.*.*.*", "rec.*.*.con", "rec.>", "live.>", "live.p1.*.*", "live.*.*.con", "alive.*", "alive.>", "evt.>", "evt.pub.*.*",
-			"$KV.>", "$KV.consumers.*", "$KV.switches.*", "$JS.>", "$JS.API.>", "$JS.ACK.>", "$JS.EVENT.>", "$SYS.>", "$SYS.ACCOUNT.>",
+			"$KV.>", "$KV.consumers.*", "$KV.switches.*", "$KV.tickets.*", "$JS.>", "$JS.API.>", "$JS.ACK.>", "$JS.EVENT.>", "$SYS.>", "$SYS.ACCOUNT.>",
 		} {
 			all = append(all, prefix+wild)
 		}

@@ -21,7 +21,7 @@ import (
 
 var parts = []string{
 	"stream REQUESTS", "stream RECORDS", "stream EVENTS",
-	"stream KV_consumers", "stream KV_switches", "consumer consumers",
+	"stream KV_consumers", "stream KV_switches", "stream KV_tickets", "consumer consumers",
 }
 
 // each is what Provision says if it says the same of every part.

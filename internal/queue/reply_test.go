@@ -126,7 +126,7 @@ func TestReplySubjectWithin(t *testing.T) {
 func contents(t *testing.T, s *broker.Server) map[string]map[string]uint64 {
 	t.Helper()
 	js, all := operator(t, s), make(map[string]map[string]uint64)
-	for _, stream := range []string{"REQUESTS", "RECORDS", "EVENTS", "KV_switches", "KV_consumers"} {
+	for _, stream := range []string{"REQUESTS", "RECORDS", "EVENTS", "KV_switches", "KV_tickets", "KV_consumers"} {
 		all[stream] = subjects(t, js, stream)
 	}
 	said := slices.Collect(maps.Keys(all["KV_consumers"]))

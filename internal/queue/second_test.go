@@ -253,7 +253,7 @@ func secondTenantReply(t *testing.T, p *pair) {
 	}
 	got := p.contents(t, "acme")
 	maps.DeleteFunc(got["EVENTS"], func(subject string, _ uint64) bool { return strings.HasPrefix(subject, "evt.con.") })
-	if len(got["REQUESTS"]) != 0 || len(got["EVENTS"]) != 0 || len(got["KV_switches"]) != 0 {
+	if len(got["REQUESTS"]) != 0 || len(got["EVENTS"]) != 0 || len(got["KV_switches"]) != 0 || len(got["KV_tickets"]) != 0 {
 		t.Errorf("acme has %v, want nothing but what its consumer may write", got)
 	}
 }

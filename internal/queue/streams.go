@@ -18,6 +18,7 @@ import (
 // Limits of the streams.
 const (
 	recordsPerSubject  = 64
+	ticketsKept        = time.Hour // so that a page shows its outcome also after the ticket has ended
 	maxMessage         = 16 << 10
 	ackWait            = 5 * time.Second
 	maxAckPending      = 1024
@@ -116,6 +117,19 @@ func streams(replicas int, keep time.Duration) []jetstream.StreamConfig {
 			DenyPurge:         true,
 		},
 	}
+	list = append(list, jetstream.StreamConfig{
+		Name:              "KV_" + bucketTickets,
+		Description:       "tickets of the reset page, each encrypted with itself",
+		Subjects:          []string{tickets + "*"},
+		Storage:           jetstream.FileStorage,
+		Replicas:          replicas,
+		MaxMsgsPerSubject: 1,
+		MaxAge:            ticketsKept,
+		MaxMsgSize:        maxMessage,
+		Discard:           jetstream.DiscardNew,
+		DenyDelete:        true,
+		DenyPurge:         true,
+	})
 	for i := range list {
 		// The broker writes "no limit" as -1, and so must we, to compare.
 		s := &list[i]

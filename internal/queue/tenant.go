@@ -26,8 +26,10 @@ const (
 	consumerName   = "consumers"
 	bucketPresence = "consumers"
 	bucketSwitches = "switches"
+	bucketTickets  = "tickets"
 	presence       = "$KV." + bucketPresence + "."
 	switches       = "$KV." + bucketSwitches + "."
+	tickets        = "$KV." + bucketTickets + "."
 	alive          = "alive." // where an announcement is heard once it is stored
 )
 

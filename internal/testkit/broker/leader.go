@@ -85,7 +85,7 @@ func (c *Cluster) running() int {
 }
 
 // Streams are those of a tenant's account.
-var Streams = []string{"REQUESTS", "RECORDS", "EVENTS", "KV_consumers", "KV_switches"}
+var Streams = []string{"REQUESTS", "RECORDS", "EVENTS", "KV_consumers", "KV_switches", "KV_tickets"}
 
 // AwaitInStep waits until every stream, and the durable consumer, has a leader
 // and all its replicas are in step with it.
