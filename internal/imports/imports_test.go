@@ -49,6 +49,7 @@ var allowed = map[string][]string{
 	// The cloud side.
 	"internal/portal":            {"reset", "secret", "obs", "portal/strictjson"},
 	"internal/portal/strictjson": {},
+	"internal/ticket":            {"reset", "seal", "envelope"},
 	"internal/publisher":         {"reset", "secret", "seal", "envelope", "audit", "obs"},
 
 	// On premises.

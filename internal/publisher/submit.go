@@ -86,7 +86,10 @@ func (p *Publisher) accept(ctx context.Context, t *tenant, s reset.Submission) (
 		return nil, &reset.Refusal{Code: reset.TooMany, Detail: nothingDone, RetryAfter: retryAfter,
 			Err: fmt.Errorf("%d requests of tenant %s are in hand and have not ended", maxOpen, t.Name)}
 	}
-	id := reset.NewID()
+	id := s.ID
+	if id == (reset.ID{}) {
+		id = reset.NewID()
+	}
 	if s.IdempotencyKey != "" {
 		id = p.cfg.Slots.ID(s.Tenant, s.Source, s.IdempotencyKey)
 	}

@@ -8,6 +8,7 @@ type Submission struct {
 	Source         string // the caller, as its credential names it
 	Address        string // where the caller's connection came from, for the audit
 	IdempotencyKey string // empty: every call is a new request
+	ID             ID     // of the new request, if its producer has chosen it; not with a key
 	Operation      Operation
 	Account        Account
 	Actor          Actor

@@ -1,0 +1,128 @@
+// Package ticket makes and checks the tickets that open the reset page: who has
+// one may set the password of one account, or unlock it, for a quarter of an hour,
+// from one browser. Who somebody is was verified before, by whoever asked for it.
+//
+// What is kept is with the broker, so that any publisher can take a ticket that
+// another one made: signed, so that the broker makes none; encrypted with the
+// ticket itself, so that it reads none; changed by compare-and-set alone, so that
+// of two that use it at once one wins. The owner of the broker can hide a ticket,
+// or show an earlier value of it until it ends.
+package ticket
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"writeback/internal/envelope"
+	"writeback/internal/reset"
+	"writeback/internal/seal"
+)
+
+const (
+	// MaxLife is how long a ticket is good for, at most.
+	MaxLife = 15 * time.Minute
+	// MaxAttempts is how many requests may be made with one ticket.
+	MaxAttempts = 5
+	// lost is how long after an attempt began its request must be on record.
+	// Until then it may be on its way there; later it never will be.
+	lost = 30 * time.Second
+)
+
+// These are why a ticket cannot be used.
+var (
+	ErrUnknown  = errors.New("there is no such ticket, or not any more")
+	ErrExpired  = errors.New("the ticket's time is over")
+	ErrForeign  = errors.New("the ticket was used in another browser")
+	ErrBusy     = errors.New("a request of this ticket is at work")
+	ErrSpent    = errors.New("the ticket has done its work")
+	ErrAttempts = errors.New("the ticket has been tried as often as it may be")
+)
+
+// A Store is where a tenant's tickets are.
+type Store interface {
+	// Ticket returns what is kept of a ticket and its sequence; nil if there
+	// is none.
+	Ticket(ctx context.Context, id [16]byte) (value []byte, seq uint64, err error)
+	// PutTicket stores it if the newest has sequence expect. Its errors are
+	// reset.ErrConflict, ErrUnknown, ErrUnavailable.
+	PutTicket(ctx context.Context, id [16]byte, value []byte, expect uint64) error
+}
+
+// A Requests tells what became of a request; see publisher.Publisher.Status.
+type Requests interface {
+	Status(ctx context.Context, tenant string, ref reset.Ref) (reset.Status, error)
+}
+
+// Config says what a Desk needs.
+type Config struct {
+	Signer     *seal.Signer
+	Publishers seal.Pins // our own key, and others that sign for publishers
+	Stores     map[string]Store
+	Requests   Requests
+}
+
+// A Desk makes tickets and checks them.
+type Desk struct{ cfg Config }
+
+// New returns a desk.
+func New(cfg Config) *Desk { return &Desk{cfg} }
+
+// A Session is a browser's secret, by which it is known again.
+type Session [32]byte
+
+// Format writes "[secret]" for every verb.
+func (Session) Format(s fmt.State, _ rune) { fmt.Fprint(s, "[secret]") }
+
+// hash is what is kept of a session. It is another one for each ticket.
+func (s Session) hash(id [16]byte) [16]byte {
+	sum := sha256.Sum256(slices.Concat([]byte("writeback/1 ticket session"), id[:], s[:]))
+	return [16]byte(sum[:16])
+}
+
+// A Permit is what a ticket is for.
+type Permit struct {
+	Tenant string
+	envelope.TicketPrivate
+	Expires time.Time
+}
+
+// Allows reports whether op is one of the permit's operations.
+func (p Permit) Allows(op reset.Operation) bool { return slices.Contains(p.Operations, op) }
+
+// Issue makes a ticket for life from now on.
+func (d *Desk) Issue(ctx context.Context, p Permit, life time.Duration) (seal.Ticket, time.Time, error) {
+	t := seal.NewTicket()
+	store := d.cfg.Stores[p.Tenant]
+	if store == nil {
+		return t, time.Time{}, &reset.Refusal{Code: reset.Forbidden, Field: "tenant", Detail: "of this token is not served here"}
+	}
+	if life <= 0 || life > MaxLife {
+		return t, time.Time{}, fmt.Errorf("a ticket lives for at most %s, not %s", MaxLife, life)
+	}
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	k := &envelope.Ticket{Tenant: p.Tenant, ID: t.ID(), Issued: now, Expires: now.Add(life), State: envelope.FreshTicket, Changed: now}
+	var err error
+	if k.Private, err = t.Seal(k.Bound(), p.TicketPrivate.Encode()); err != nil {
+		return t, time.Time{}, err
+	}
+	return t, k.Expires, d.put(ctx, store, k, 0)
+}
+
+// put signs k and stores it.
+func (d *Desk) put(ctx context.Context, store Store, k *envelope.Ticket, expect uint64) error {
+	k.Signer = d.cfg.Signer.Public().ID()
+	k.Sig = d.cfg.Signer.Sign(seal.KindTicket, k.Signed())
+	return unavailable(store.PutTicket(ctx, k.ID, k.Encode(), expect))
+}
+
+// unavailable is err as a refusal if the broker is the reason.
+func unavailable(err error) error {
+	if err == nil || errors.Is(err, reset.ErrConflict) {
+		return err
+	}
+	return &reset.Refusal{Code: reset.BrokerUnavailable, RetryAfter: 10 * time.Second, Err: err}
+}
