@@ -47,9 +47,10 @@ var allowed = map[string][]string{
 	"nats":              {},
 
 	// The cloud side.
-	"internal/portal":            {"reset", "secret", "obs", "portal/strictjson"},
+	"internal/portal":            {"reset", "secret", "obs", "portal/strictjson", "portal/sse"},
+	"internal/portal/sse":        {},
 	"internal/portal/strictjson": {},
-	"internal/ticket":            {"reset", "seal", "envelope"},
+	"internal/ticket":            {"reset", "secret", "seal", "envelope"},
 	"internal/publisher":         {"reset", "secret", "seal", "envelope", "audit", "obs"},
 
 	// On premises.

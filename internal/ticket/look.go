@@ -14,7 +14,7 @@ import (
 
 // A View is a ticket as one browser sees it.
 type View struct {
-	Permit
+	reset.Permit
 	ID       [16]byte
 	Attempts int           // that are left
 	Request  *reset.Status // the last attempt, if this browser made one
@@ -31,7 +31,7 @@ type found struct {
 
 // Tenant returns the tenant that a ticket is of: [ErrUnknown] if it is of none
 // that is served here. It looks for it with each of them.
-func (d *Desk) Tenant(ctx context.Context, t seal.Ticket) (string, error) {
+func (d *Desk) Tenant(ctx context.Context, t Secret) (string, error) {
 	for _, tenant := range slices.Sorted(maps.Keys(d.cfg.Stores)) {
 		switch _, err := d.find(ctx, tenant, t); {
 		case err == nil:
@@ -45,7 +45,7 @@ func (d *Desk) Tenant(ctx context.Context, t seal.Ticket) (string, error) {
 
 // find reads a ticket. What no publisher has signed, or the ticket does not open,
 // is none.
-func (d *Desk) find(ctx context.Context, tenant string, t seal.Ticket) (found, error) {
+func (d *Desk) find(ctx context.Context, tenant string, t Secret) (found, error) {
 	store := d.cfg.Stores[tenant]
 	if store == nil {
 		return found{}, ErrUnknown
@@ -58,7 +58,7 @@ func (d *Desk) find(ctx context.Context, tenant string, t seal.Ticket) (found, e
 		return found{}, ErrUnknown
 	}
 	k, err := envelope.ParseTicket(value)
-	if err != nil || k.Tenant != tenant || k.ID != t.ID() || k.Expires.Sub(k.Issued) > MaxLife ||
+	if err != nil || k.Tenant != tenant || k.ID != t.ID() || k.Expires.Sub(k.Issued) > reset.TicketLife ||
 		!d.cfg.Publishers.Verify(k.Signer, time.Now(), seal.KindTicket, k.Signed(), k.Sig) {
 		return found{}, ErrUnknown
 	}
@@ -76,7 +76,7 @@ func (d *Desk) find(ctx context.Context, tenant string, t seal.Ticket) (found, e
 // Look says what a ticket is good for, seen from a browser. It uses nothing up.
 // Its error is [ErrUnknown], or a [*reset.Refusal] where the broker does not
 // answer; why a ticket that is there cannot be used is in the view.
-func (d *Desk) Look(ctx context.Context, tenant string, t seal.Ticket, s Session) (View, error) {
+func (d *Desk) Look(ctx context.Context, tenant string, t Secret, s Session) (View, error) {
 	f, err := d.find(ctx, tenant, t)
 	if err != nil {
 		return View{}, err
@@ -86,7 +86,10 @@ func (d *Desk) Look(ctx context.Context, tenant string, t seal.Ticket, s Session
 
 func (d *Desk) view(ctx context.Context, f found, s Session) (View, error) {
 	v := View{
-		Permit: Permit{Tenant: f.Ticket.Tenant, TicketPrivate: *f.private, Expires: f.Expires},
+		Permit: reset.Permit{
+			Tenant: f.Ticket.Tenant, Account: f.private.Account, Operations: f.private.Operations,
+			Actor: f.private.Actor, Source: f.private.Source, Expires: f.Expires,
+		},
 		ID:     f.ID, Attempts: MaxAttempts - int(f.Attempts),
 	}
 	if f.Session != [16]byte{} && f.Session != s.hash(f.ID) {
@@ -139,7 +142,7 @@ func after(st reset.Status) error {
 // Begin uses a ticket for an attempt whose request will have the name ref, and binds it
 // to the browser. Its error is one of those of this package, or a
 // [*reset.Refusal]; then nothing was changed. Of two that begin at once, one does.
-func (d *Desk) Begin(ctx context.Context, tenant string, t seal.Ticket, s Session, op reset.Operation, ref reset.Ref) (View, error) {
+func (d *Desk) Begin(ctx context.Context, tenant string, t Secret, s Session, op reset.Operation, ref reset.Ref) (View, error) {
 	f, err := d.find(ctx, tenant, t)
 	if err != nil {
 		return View{}, err
@@ -168,7 +171,7 @@ func (d *Desk) Begin(ctx context.Context, tenant string, t seal.Ticket, s Sessio
 
 // TakeBack undoes Begin for a request that was refused before it was recorded: the
 // attempt does not count. The ticket stays with its browser.
-func (d *Desk) TakeBack(ctx context.Context, tenant string, t seal.Ticket, ref reset.Ref) error {
+func (d *Desk) TakeBack(ctx context.Context, tenant string, t Secret, ref reset.Ref) error {
 	f, err := d.find(ctx, tenant, t)
 	if err != nil {
 		return err

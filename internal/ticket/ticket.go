@@ -20,11 +20,10 @@ import (
 	"writeback/internal/envelope"
 	"writeback/internal/reset"
 	"writeback/internal/seal"
+	"writeback/internal/secret"
 )
 
 const (
-	// MaxLife is how long a ticket is good for, at most.
-	MaxLife = 15 * time.Minute
 	// MaxAttempts is how many requests may be made with one ticket.
 	MaxAttempts = 5
 	// lost is how long after an attempt began its request must be on record.
@@ -83,33 +82,34 @@ func (s Session) hash(id [16]byte) [16]byte {
 	return [16]byte(sum[:16])
 }
 
-// A Permit is what a ticket is for.
-type Permit struct {
-	Tenant string
-	envelope.TicketPrivate
-	Expires time.Time
-}
+// A Secret is a ticket as its holder has it: who has it may use it.
+type Secret = seal.Ticket
 
-// Allows reports whether op is one of the permit's operations.
-func (p Permit) Allows(op reset.Operation) bool { return slices.Contains(p.Operations, op) }
+// Parse reads a ticket's text. Its error does not repeat what it was given.
+func Parse(text string) (Secret, error) { return seal.ParseTicket(text) }
 
-// Issue makes a ticket for life from now on.
-func (d *Desk) Issue(ctx context.Context, p Permit, life time.Duration) (seal.Ticket, time.Time, error) {
+// Issue makes a ticket for life from now on, and returns its text, which exists
+// nowhere else, and when it ends.
+func (d *Desk) Issue(ctx context.Context, p reset.Permit, life time.Duration) (secret.Value, time.Time, error) {
 	t := seal.NewTicket()
 	store := d.cfg.Stores[p.Tenant]
 	if store == nil {
-		return t, time.Time{}, &reset.Refusal{Code: reset.Forbidden, Field: "tenant", Detail: "of this token is not served here"}
+		return secret.Value{}, time.Time{}, &reset.Refusal{Code: reset.Forbidden, Field: "tenant", Detail: "of this token is not served here"}
 	}
-	if life <= 0 || life > MaxLife {
-		return t, time.Time{}, fmt.Errorf("a ticket lives for at most %s, not %s", MaxLife, life)
+	if life <= 0 || life > reset.TicketLife {
+		return secret.Value{}, time.Time{}, fmt.Errorf("a ticket lives for at most %s, not %s", reset.TicketLife, life)
 	}
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	k := &envelope.Ticket{Tenant: p.Tenant, ID: t.ID(), Issued: now, Expires: now.Add(life), State: envelope.FreshTicket, Changed: now}
+	private := envelope.TicketPrivate{Account: p.Account, Operations: p.Operations, Actor: p.Actor, Source: p.Source}
 	var err error
-	if k.Private, err = t.Seal(k.Bound(), p.TicketPrivate.Encode()); err != nil {
-		return t, time.Time{}, err
+	if k.Private, err = t.Seal(k.Bound(), private.Encode()); err != nil {
+		return secret.Value{}, time.Time{}, err
 	}
-	return t, k.Expires, d.put(ctx, store, k, 0)
+	if err := d.put(ctx, store, k, 0); err != nil {
+		return secret.Value{}, time.Time{}, err
+	}
+	return secret.New([]byte(t.Text())), k.Expires, nil
 }
 
 // put signs k and stores it.
