@@ -27,7 +27,7 @@ func token(_ context.Context, args []string, std cli.Streams) error {
 	certificate := flags.String("certificate", "", "PEM `file` of a client certificate that the caller shows instead of a token; none is made then")
 	tenant := flags.String("tenant", "", "`name` of the tenant whose accounts the caller may reset")
 	source := flags.String("source", "", "`name` of the caller, for audit and log")
-	operations := flags.String("operations", "reset", "what the caller may ask for, `list` with commas of reset, change, unlock, probe and switches; that last is to read and set the tenant's switches")
+	operations := flags.String("operations", "reset", "what the caller may ask for, `list` with commas of reset, change, unlock, probe, ticket (to make tickets of the reset page) and switches (to read and set the tenant's switches)")
 	actors := flags.String("actors", "admin", "for whom the caller may speak: admin, self, or both; self is for callers that have verified the user")
 	names := flags.String("names", "immutable_id,object_guid", "how the caller may name accounts, `list` with commas")
 	rate := flags.Int("rate", portal.DefaultRate, "`number` of requests that the caller may make in a minute, at most 60000; a question about an earlier one counts too")

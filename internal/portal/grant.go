@@ -38,6 +38,7 @@ type Grant struct {
 	Source     string // who holds it, for audit and log: 1 to 64 printable ASCII characters
 	Operations []reset.Operation
 	Switches   bool              // may read and set the tenant's switches, and is told the consumers' names
+	Tickets    bool              // may make tickets of the reset page
 	ActorKinds []reset.ActorKind // empty is [reset.Admin] alone
 	Names      []reset.NameKind  // how accounts may be named
 	Rate       int               // requests a minute, 1 to [MaxRate]; 0 is [DefaultRate]
@@ -54,8 +55,11 @@ type Entry struct {
 	Grant
 }
 
-// switchesWord is what a grant of the switches is called among operations.
-const switchesWord = "switches"
+// What is not an operation of a request is called so among operations.
+const (
+	switchesWord = "switches"
+	ticketWord   = "ticket"
+)
 
 // MayDo returns the names of what g allows.
 func (g Grant) MayDo() []string {
@@ -63,13 +67,20 @@ func (g Grant) MayDo() []string {
 	if g.Switches {
 		list = append(list, switchesWord)
 	}
+	if g.Tickets {
+		list = append(list, ticketWord)
+	}
 	return list
 }
 
-// Allow makes g allow what has this name: an operation, or "switches".
+// Allow makes g allow what has this name: an operation, "switches" or "ticket".
 func (g *Grant) Allow(name string) error {
-	if name == switchesWord {
+	switch name {
+	case switchesWord:
 		g.Switches = true
+		return nil
+	case ticketWord:
+		g.Tickets = true
 		return nil
 	}
 	op, err := reset.ParseOperation(name)
@@ -146,7 +157,7 @@ func (e Entry) check() error {
 	if !printable(e.Source, maxSource) {
 		return fmt.Errorf("source: must have 1 to %d printable ASCII characters", maxSource)
 	}
-	if len(e.Operations) == 0 && !e.Switches || len(e.ActorKinds) == 0 || len(e.Names) == 0 {
+	if len(e.Operations) == 0 && !e.Switches && !e.Tickets || len(e.ActorKinds) == 0 || len(e.Names) == 0 {
 		return errors.New("operations, actor_kinds and names: must not be empty")
 	}
 	if e.Rate < 1 || e.Rate > MaxRate {

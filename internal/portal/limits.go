@@ -180,9 +180,12 @@ const (
 	limitCaller  = "caller"
 	limitAccount = "account"
 	limitWrong   = "wrong_passwords"
+	limitStreams = "streams"
 )
 
-func limitNames() []string { return []string{limitAddress, limitCaller, limitAccount, limitWrong} }
+func limitNames() []string {
+	return []string{limitAddress, limitCaller, limitAccount, limitWrong, limitStreams}
+}
 
 // admit counts a request from an address. Those whose address is not known count
 // together.
@@ -241,6 +244,8 @@ func tooMany(limit string, wait time.Duration, caller Entry) *reset.Refusal {
 		r.Field, r.Detail = caller.Kind(), fmt.Sprintf("is for %d requests a minute", caller.Rate)
 	case limitAccount:
 		r.Field, r.Detail = "account", "was asked for too often"
+	case limitStreams:
+		r.Field, r.Detail = "events", "has too many streams open; ask for the request instead"
 	case limitWrong:
 		r.Field, r.Detail = "current_password", "of this account was wrong too often"
 	}

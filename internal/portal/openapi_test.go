@@ -134,13 +134,27 @@ func TestOpenAPI(t *testing.T) {
 			t.Errorf("%s %s: status %s is not described", method, path, status)
 			return
 		}
+		if res.StatusCode == http.StatusNoContent {
+			return
+		}
 		schema := s.at(described, "content", res.Header.Get("Content-Type"), "schema")
 		if schema == nil {
 			t.Errorf("%s %s %s: type %s is not described", method, path, status, res.Header.Get("Content-Type"))
 			return
 		}
-		for _, w := range s.check(schema, read(t, res), "answer") {
-			t.Errorf("%s %s %s: %s", method, path, status, w)
+		objects := []any{}
+		if res.Header.Get("Content-Type") == "text/event-stream" {
+			for _, e := range events(t, res) {
+				objects = append(objects, e.object)
+			}
+			schema = s.at(s.root, "components", "schemas", "Request")
+		} else {
+			objects = append(objects, read(t, res))
+		}
+		for _, o := range objects {
+			for _, w := range s.check(schema, o, "answer") {
+				t.Errorf("%s %s %s: %s", method, path, status, w)
+			}
 		}
 		headers := s.at(described, "headers")
 		for name := range headers {
@@ -167,6 +181,8 @@ func TestOpenAPI(t *testing.T) {
 	get := func(st reset.Status, err error) {
 		b.publisher.status = func(string, reset.Ref) (reset.Status, error) { return st, err }
 		verify(t, "get", "/v1/requests/{id}", b.do(httptest.NewRequest("GET", "/v1/requests/"+ref.String(), nil)))
+		b.publisher.steps = []reset.Status{st}
+		verify(t, "get", "/v1/requests/{id}/events", b.do(httptest.NewRequest("GET", "/v1/requests/"+ref.String()+"/events", nil)))
 	}
 	full := reset.Details{Field: "f", Reason: "r", Result: "53", Right: "x", MinLength: 12, Earliest: time.Now(),
 		Categories: []string{"digits"}, Candidates: []string{"history"}, FollowUps: []reset.FollowUp{{What: "unlock", Right: "x"}}}
@@ -187,6 +203,18 @@ func TestOpenAPI(t *testing.T) {
 	}
 	for _, code := range []reset.RefusalCode{reset.Unauthenticated, reset.Forbidden, reset.UnknownRequest, reset.TooMany, reset.BrokerUnavailable} {
 		get(reset.Status{}, &reset.Refusal{Code: code})
+	}
+
+	get(ended(reset.Outcome{Code: reset.Applied}), nil)
+	verify(t, "get", "/v1/requests/{id}/events", b.do(httptest.NewRequest("GET", "/v1/requests/"+ref.String()+"/events", nil), "Last-Event-ID", "4"))
+	ticket := func(err error) {
+		b.tickets.err = err
+		verify(t, "post", "/v1/tickets", b.postTo("/v1/tickets", goodName))
+	}
+	ticket(nil)
+	ticket(errors.New("unclassified"))
+	for _, code := range []reset.RefusalCode{reset.RefusedInvalid, reset.Unauthenticated, reset.Forbidden, reset.TooLarge, reset.UnsupportedMediaType, reset.TooMany, reset.BrokerUnavailable} {
+		ticket(&reset.Refusal{Code: code, Field: "f", Detail: "d"})
 	}
 
 	b.token = b.add(t, Grant{Switches: true})
@@ -229,8 +257,8 @@ func TestOpenAPI(t *testing.T) {
 			}
 		}
 	}
-	if n := len(s.at(s.root, "paths")); n != len(routes())+3 {
-		t.Errorf("%d paths are described, want %d", n, len(routes())+3)
+	if n := len(s.at(s.root, "paths")); n != len(routes())+5 {
+		t.Errorf("%d paths are described, want %d", n, len(routes())+5)
 	}
 }
 

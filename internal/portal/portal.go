@@ -3,7 +3,7 @@
 // to a [Publisher] and says what became of it. It shares only words and
 // secrets with what is behind that interface.
 //
-// Every answer is JSON, every error a problem document (RFC 9457) whose code
+// Every answer is JSON, or a stream of events that are, every error a problem document (RFC 9457) whose code
 // is from a closed set and whose sentence is fixed. A password goes from the
 // request's body into one buffer; no log, metric, error or answer has it.
 //
@@ -28,6 +28,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"writeback/internal/obs"
+	"writeback/internal/portal/sse"
 	"writeback/internal/reset"
 	"writeback/internal/secret"
 )
@@ -43,6 +44,11 @@ type Publisher interface {
 	// Status returns what is known of a request of tenant; a *reset.Refusal
 	// with reset.UnknownRequest if there is none.
 	Status(ctx context.Context, tenant string, ref reset.Ref) (reset.Status, error)
+
+	// Watch calls f with what is known of a request of tenant, and again
+	// whenever more is, until nothing more can come, f returns an error or ctx
+	// ends.
+	Watch(ctx context.Context, tenant string, ref reset.Ref, f func(reset.Status) error) error
 }
 
 // Tenants are what requests are for, beside what is asked of each.
@@ -61,6 +67,8 @@ type Tenants interface {
 type Config struct {
 	Publisher Publisher
 	Tenants   Tenants
+	Tickets   Issuer
+	PublicURL string // where people reach the pages, as https://reset.example.com
 	Tokens    *Tokens
 	Log       zerolog.Logger        // one event a request, at info
 	Metrics   prometheus.Registerer // for writeback_portal_…
@@ -83,6 +91,7 @@ const (
 type api struct {
 	Config
 	limits   *limiter
+	streams  *sse.Places
 	limited  *prometheus.CounterVec
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
@@ -94,15 +103,16 @@ type handler func(r *http.Request, ev *event) (*answer, error)
 
 // New returns the handler of the API.
 func New(cfg Config) (http.Handler, error) {
-	if cfg.Publisher == nil || cfg.Tenants == nil || cfg.Tokens == nil || cfg.Metrics == nil {
-		return nil, errors.New("portal: needs a publisher, tenants, tokens and metrics")
+	if cfg.Publisher == nil || cfg.Tenants == nil || cfg.Tickets == nil || cfg.Tokens == nil || cfg.Metrics == nil {
+		return nil, errors.New("portal: needs a publisher, tenants, tickets, tokens and metrics")
 	}
 	if err := cfg.Limits.Check(); err != nil {
 		return nil, fmt.Errorf("portal: %w", err)
 	}
 	a := &api{
-		Config: cfg,
-		limits: newLimiter(cfg.Limits),
+		Config:  cfg,
+		limits:  newLimiter(cfg.Limits),
+		streams: sse.NewPlaces(maxStreams, callerStreams),
 		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "writeback_portal_limited_total",
 			Help: "Requests to the API that were refused as too many, by the limit that they met.",
@@ -135,9 +145,11 @@ func New(cfg Config) (http.Handler, error) {
 		{"POST", "POST", "/v1/changes", a.post(reset.Change)},
 		{"POST", "POST", "/v1/unlocks", a.post(reset.Unlock)},
 		{"POST", "POST", "/v1/probes", a.post(reset.Probe)},
+		{"POST", "POST", "/v1/tickets", a.postTicket},
 		{"GET", "GET, HEAD", requestsPath + "{id}", a.getRequest},
 		{"GET", "GET, HEAD", "/v1/status", a.getStatus},
 		{"GET", "GET, HEAD, PUT", switchesPath, a.getSwitches},
+		{"GET", "GET, HEAD", requestsPath + "{id}/events", a.getEvents},
 	} {
 		mux.Handle(r.method+" "+r.path, a.serve(r.path, r.handle))
 		mux.Handle(r.path, a.serve(r.path, refuse(http.StatusMethodNotAllowed, r.allow)))
@@ -178,7 +190,11 @@ func (a *api) serve(route string, h handler) http.Handler {
 			ans = failed(err)
 		}
 		ev.status = ans.status
-		ans.write(w)
+		if ans.stream == nil || r.Method == http.MethodHead {
+			ans.write(w)
+		} else if err := ans.stream(w); err != nil && !left(err) {
+			ev.err = err
+		}
 	})
 }
 

@@ -25,6 +25,7 @@ import (
 type fake struct {
 	submit func(ctx context.Context, s reset.Submission) (reset.Status, error)
 	status func(tenant string, ref reset.Ref) (reset.Status, error)
+	steps  []reset.Status // that Watch says
 
 	situation func(tenant string) (reset.Situation, error)
 	set       func(c reset.SwitchChange) (reset.Switches, error)
@@ -62,6 +63,27 @@ func (f *fake) SetSwitches(_ context.Context, c reset.SwitchChange) (reset.Switc
 	return f.set(c)
 }
 
+func (f *fake) Watch(_ context.Context, _ string, _ reset.Ref, say func(reset.Status) error) error {
+	for _, st := range f.steps {
+		if err := say(st); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// An issuer makes tickets, or refuses to.
+type issuer struct {
+	err   error
+	got   []reset.Permit
+	lives []time.Duration
+}
+
+func (i *issuer) Issue(_ context.Context, p reset.Permit, life time.Duration) (secret.Value, time.Time, error) {
+	i.got, i.lives = append(i.got, p), append(i.lives, life)
+	return secret.New([]byte("wbt_ticket")), time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC), i.err
+}
+
 // ends returns a submit that ends every request with an outcome.
 func ends(o reset.Outcome) func(context.Context, reset.Submission) (reset.Status, error) {
 	return func(_ context.Context, s reset.Submission) (reset.Status, error) {
@@ -85,6 +107,7 @@ func ended(o reset.Outcome) reset.Status {
 // A bench is a portal under test, with what it logs and counts.
 type bench struct {
 	publisher *fake
+	tickets   *issuer
 	log       *bytes.Buffer
 	metrics   *prometheus.Registry
 	config    Config // of the next portal, beside what is above
@@ -97,13 +120,14 @@ func setup(t *testing.T) *bench {
 	t.Helper()
 	b := &bench{
 		publisher: &fake{submit: ends(reset.Outcome{Code: reset.Applied})},
+		tickets:   &issuer{},
 		log:       new(bytes.Buffer),
 		config: Config{Limits: Limits{ // as good as none
 			PerAddress: 1_000_000, PerAccount: 10_000, WrongPasswords: 100, WrongPasswordWindow: time.Minute,
 		}},
 		file: filepath.Join(t.TempDir(), "tokens"),
 	}
-	b.token = b.add(t, Grant{ActorKinds: []reset.ActorKind{reset.Admin, reset.Self}})
+	b.token = b.add(t, Grant{Tickets: true, ActorKinds: []reset.ActorKind{reset.Admin, reset.Self}})
 	b.reload(t)
 	return b
 }
@@ -118,6 +142,7 @@ func (b *bench) reload(t *testing.T) {
 	}
 	b.metrics = prometheus.NewRegistry()
 	b.config.Publisher, b.config.Tenants = b.publisher, b.publisher
+	b.config.Tickets, b.config.PublicURL = b.tickets, "https://reset.example.com"
 	b.config.Tokens, b.config.Log, b.config.Metrics = tokens, log, b.metrics
 	b.handler, err = New(b.config)
 	if err != nil {
@@ -330,6 +355,7 @@ func TestMetrics(t *testing.T) {
 		"writeback_portal_requests_total none 404": 1,
 		"writeback_portal_limited_total address":   0, "writeback_portal_limited_total caller": 0,
 		"writeback_portal_limited_total account": 0, "writeback_portal_limited_total wrong_passwords": 0,
+		"writeback_portal_limited_total streams":      0,
 		"writeback_portal_request_seconds /v1/resets": 2, "writeback_portal_request_seconds none": 1,
 	}
 	if len(got) != len(want) {

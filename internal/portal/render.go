@@ -18,6 +18,7 @@ type answer struct {
 	status int
 	header map[string]string
 	body   any
+	stream func(http.ResponseWriter) error // sends the answer instead, if it is not nil
 }
 
 // object is the JSON form of a [reset.Status].
@@ -121,18 +122,18 @@ func newProblem(code string, s sentence) problem {
 func submitted(st reset.Status) (*answer, error) {
 	o := newObject(st)
 	if st.State != reset.Final || st.Outcome.Code == reset.Unconfirmed {
-		return &answer{http.StatusAccepted, map[string]string{"Location": requestsPath + o.ID}, o}, nil
+		return &answer{status: http.StatusAccepted, header: map[string]string{"Location": requestsPath + o.ID}, body: o}, nil
 	}
 	s := sentenceOf(st.Operation, st.Outcome.Code)
 	switch {
 	case s.status == 0:
 		return nil, fmt.Errorf("request %s: the publisher gave a code without a sentence", o.ID)
 	case s.status < 400:
-		return &answer{s.status, map[string]string{}, o}, nil
+		return &answer{status: s.status, header: map[string]string{}, body: o}, nil
 	}
 	p := newProblem(string(o.Code), s)
 	p.object = &o
-	return &answer{s.status, map[string]string{}, p}, nil
+	return &answer{status: s.status, header: map[string]string{}, body: p}, nil
 }
 
 // A routeError is the error of a request that meets no handler.
@@ -181,6 +182,10 @@ func failed(err error) *answer {
 
 // write sends an answer.
 func (a *answer) write(w http.ResponseWriter) {
+	if a.body == nil && a.status < 400 {
+		w.WriteHeader(a.status)
+		return
+	}
 	kind := "application/json"
 	if a.status >= 400 {
 		kind = "application/problem+json"

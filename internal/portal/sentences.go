@@ -154,7 +154,7 @@ func refusalOf(c reset.RefusalCode) sentence {
 			"Use a new key for each new request, and the same one only for repeats."}
 	case reset.TooMany:
 		return sentence{429, "There were too many requests, so this one changed nothing. Please try again later.",
-			"field says which limit: address, token or certificate, account or current_password; without it more requests have not ended than a publisher keeps. Retry-After says when to try again."}
+			"field says which limit: address, token or certificate, account, current_password or events; without it more requests have not ended than a publisher keeps. Retry-After says when to try again."}
 	case reset.NoConsumer:
 		return sentence{503, "The connection to your organisation is down at the moment, so nothing was changed. Please try again later.",
 			"No consumer was heard of for 30 seconds: is one running, can it reach the broker, and are the clocks right?"}

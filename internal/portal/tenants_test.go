@@ -206,7 +206,7 @@ func TestSwitchesInTokensFile(t *testing.T) {
 	if err != nil || len(entries) != 3 {
 		t.Fatalf("got %+v, %v", entries, err)
 	}
-	for i, want := range []string{"reset change unlock probe", "unlock switches", "switches"} {
+	for i, want := range []string{"reset change unlock probe ticket", "unlock switches", "switches"} {
 		if got := strings.Join(entries[i].MayDo(), " "); got != want || entries[i].Switches != (i > 0) {
 			t.Errorf("entry %d may %q, want %q", i, got, want)
 		}

@@ -90,7 +90,7 @@ func (d *Desk) view(ctx context.Context, f found, s Session) (View, error) {
 			Tenant: f.Ticket.Tenant, Account: f.private.Account, Operations: f.private.Operations,
 			Actor: f.private.Actor, Source: f.private.Source, Expires: f.Expires,
 		},
-		ID:     f.ID, Attempts: MaxAttempts - int(f.Attempts),
+		ID: f.ID, Attempts: MaxAttempts - int(f.Attempts),
 	}
 	if f.Session != [16]byte{} && f.Session != s.hash(f.ID) {
 		v.Err = ErrForeign

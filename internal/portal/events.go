@@ -1,0 +1,115 @@
+package portal
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"time"
+
+	"writeback/internal/portal/sse"
+	"writeback/internal/reset"
+)
+
+// How many streams of events there are, in all and for one caller. Each holds a
+// connection and a few kilobytes for as long as its request is not over.
+const (
+	maxStreams    = 1000
+	callerStreams = 100
+)
+
+// An eventName says what an event of a request is.
+type eventName string
+
+// The events of a request, in the order in which they come. Their place is their
+// id: who comes back with it gets what is after it. What is known of an
+// unconfirmed one later is one event more.
+const (
+	eventAccepted eventName = "accepted"
+	eventPickedUp eventName = "picked_up"
+	eventOutcome  eventName = "outcome"
+)
+
+// An Event is one step of a request, with what was known of it then.
+type Event struct {
+	ID     int
+	Name   string
+	Status reset.Status
+}
+
+// Events returns the steps that a request has taken after the one with id last,
+// oldest first.
+func Events(st reset.Status, last int) []Event {
+	early := st
+	early.State, early.Outcome, early.Final, early.Consumer, early.Finished = reset.Accepted, reset.Outcome{}, false, "", time.Time{}
+	early.Timeline.PickedUp, early.Timeline.Applied, early.Timeline.Answered = 0, 0, 0
+	all := []Event{{1, string(eventAccepted), early}}
+	if st.Consumer != "" {
+		claimed := early
+		claimed.State, claimed.Consumer, claimed.Timeline.PickedUp = reset.PickedUp, st.Consumer, st.Timeline.PickedUp
+		all = append(all, Event{2, string(eventPickedUp), claimed})
+	}
+	switch {
+	case st.State != reset.Final:
+	case st.Outcome.Code == reset.Unconfirmed:
+		all = append(all, Event{3, string(eventOutcome), st})
+	default:
+		all = append(all, Event{4, string(eventOutcome), st})
+	}
+	for len(all) > 0 && all[0].ID <= last {
+		all = all[1:]
+	}
+	return all
+}
+
+// getEvents is GET /v1/requests/{id}/events.
+func (a *api) getEvents(r *http.Request, ev *event) (*answer, error) {
+	token, err := a.authenticate(r, ev)
+	if err != nil {
+		return nil, err
+	}
+	ref, err := reset.ParseRef(r.PathValue("id"))
+	if err != nil {
+		return nil, &reset.Refusal{Code: reset.UnknownRequest}
+	}
+	ev.request = ref.String()
+	ctx, cancel := context.WithTimeout(r.Context(), margin)
+	defer cancel()
+	st, err := a.Publisher.Status(ctx, token.Tenant, ref)
+	if err != nil {
+		return nil, err
+	}
+	last := sse.LastID(r)
+	if len(Events(st, last)) == 0 && st.State == reset.Final && st.Outcome.Code != reset.Unconfirmed {
+		// A browser would come back for ever to a stream that ends.
+		return &answer{status: http.StatusNoContent}, nil
+	}
+	release, ok := a.streams.Take(token.ID)
+	if !ok {
+		return nil, ev.beyond(limitStreams, time.Minute)
+	}
+	return &answer{status: http.StatusOK, stream: func(w http.ResponseWriter) error {
+		defer release()
+		return sse.Serve(w, r, func(ctx context.Context, s *sse.Stream) error {
+			return a.Publisher.Watch(ctx, token.Tenant, ref, func(st reset.Status) error {
+				for _, e := range Events(st, last) {
+					data, err := json.Marshal(newObject(e.Status))
+					if err != nil {
+						return err
+					}
+					if err := s.Send(e.ID, e.Name, data); err != nil {
+						return err
+					}
+					last, ev.code = e.ID, string(e.Status.Outcome.Code)
+				}
+				return nil
+			})
+		})
+	}}, nil
+}
+
+// left reports whether err is that of a stream whose reader is gone, which is no
+// defect of ours.
+func left(err error) bool {
+	return errors.Is(err, context.Canceled)
+}
