@@ -49,6 +49,7 @@ var allowed = map[string][]string{
 	// The cloud side.
 	"internal/portal":            {"reset", "secret", "obs", "portal/strictjson", "portal/sse"},
 	"internal/portal/sse":        {},
+	"internal/portal/pages":      {"reset", "obs", "portal", "portal/sse"},
 	"internal/portal/strictjson": {},
 	"internal/ticket":            {"reset", "secret", "seal", "envelope"},
 	"internal/publisher":         {"reset", "secret", "seal", "envelope", "audit", "obs"},

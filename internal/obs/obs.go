@@ -27,6 +27,7 @@ const (
 	From         = "from"          // first number of a series of records
 	HistoryCheck = "history_check" // whether the domain controller enforces history on resets
 	Operation    = "operation"     // reset, change, unlock, probe
+	Page         = "page"          // names one call of a page
 	PDC          = "pdc"           // whether a domain controller is the PDC emulator
 	Policy       = "policy"        // a fine-grained password policy, by its name in the directory
 	Reason       = "reason"        // from a closed list

@@ -29,12 +29,12 @@ func within(prefixes []netip.Prefix, a netip.Addr) bool {
 	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// callerAddress returns the address that a request counts for: the one that
+// CallerAddress returns the address that a request counts for: the one that
 // opened the connection or, if that is a trusted proxy, the last one in
 // X-Forwarded-For that is not. What stands before it there is the caller's own
 // word. The zero address is returned where it cannot be told: a trusted proxy
 // that names nobody, or with something that is no address.
-func callerAddress(r *http.Request, trusted []netip.Prefix) netip.Addr {
+func CallerAddress(r *http.Request, trusted []netip.Prefix) netip.Addr {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return netip.Addr{}

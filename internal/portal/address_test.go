@@ -62,7 +62,7 @@ func TestCallerAddress(t *testing.T) {
 			for _, f := range tt.forwarded {
 				r.Header.Add("X-Forwarded-For", f)
 			}
-			if got := text(callerAddress(r, proxies)); got != tt.want {
+			if got := text(CallerAddress(r, proxies)); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
@@ -80,7 +80,7 @@ func FuzzCallerAddress(f *testing.F) {
 	f.Fuzz(func(t *testing.T, claimed, hop string) {
 		address := func(forwarded string) netip.Addr {
 			r := &http.Request{RemoteAddr: "10.0.0.1:1", Header: http.Header{"X-Forwarded-For": {forwarded}}}
-			return callerAddress(r, proxies)
+			return CallerAddress(r, proxies)
 		}
 		got := address(claimed + "," + hop)
 		if within(proxies, got) {

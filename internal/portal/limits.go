@@ -190,15 +190,21 @@ func limitNames() []string {
 // admit counts a request from an address. Those whose address is not known count
 // together.
 func (l *limiter) admit(a netip.Addr) (wait time.Duration) {
-	bits := 32
-	if a.Is6() {
-		bits = 64 // what one customer has, at least
-	}
-	network, _ := a.Prefix(bits) // zero where there is no address
-	l.addresses.with(network, func(b *bucket, now time.Duration) {
+	l.addresses.with(networkOf(a), func(b *bucket, now time.Duration) {
 		wait = b.take(now, l.PerAddress, addressSpan)
 	})
 	return wait
+}
+
+// networkOf returns what counts as one address: of IPv6 a /64, which one customer
+// has at least. It is zero where there is no address.
+func networkOf(a netip.Addr) netip.Prefix {
+	bits := 32
+	if a.Is6() {
+		bits = 64
+	}
+	network, _ := a.Prefix(bits)
+	return network
 }
 
 // submit counts a request for an account.

@@ -173,7 +173,7 @@ func refuse(status int, allow string) handler {
 // serve makes an HTTP handler of h. route is a label: from a closed set.
 func (a *api) serve(route string, h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ev := &event{route: route, start: time.Now(), address: callerAddress(r, a.Proxies)}
+		ev := &event{route: route, start: time.Now(), address: CallerAddress(r, a.Proxies)}
 		defer a.finish(ev)
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
