@@ -50,6 +50,7 @@ var allowed = map[string][]string{
 	"internal/portal":            {"reset", "secret", "obs", "portal/strictjson", "portal/sse"},
 	"internal/portal/sse":        {},
 	"internal/portal/pages":      {"reset", "obs", "portal", "portal/sse"},
+	"internal/portal/resetpage":  {"reset", "secret", "portal", "portal/pages", "ticket"},
 	"internal/portal/strictjson": {},
 	"internal/ticket":            {"reset", "secret", "seal", "envelope"},
 	"internal/publisher":         {"reset", "secret", "seal", "envelope", "audit", "obs"},

@@ -36,7 +36,7 @@ func (p *Publisher) Watch(ctx context.Context, tenant string, ref reset.Ref, f f
 	if err := f(st); err != nil {
 		return err
 	}
-	for pause := lookFirst; !over(st); pause = min(2*pause, lookLast) {
+	for pause := lookFirst; st.Open(time.Now()); pause = min(2*pause, lookLast) {
 		if ok, err := p.pause(ctx, pause); !ok {
 			return err
 		}
@@ -59,7 +59,7 @@ func (f *flight) watch(ctx context.Context, each func(reset.Status) error) error
 	for {
 		_, changed := f.open() // taken first: a change after it is not missed
 		st := f.status()
-		if err := each(st); err != nil || over(st) {
+		if err := each(st); err != nil || !st.Open(time.Now()) {
 			return err
 		}
 		end := time.NewTimer(time.Until(st.Accepted.Add(reset.Correctable)))
@@ -90,14 +90,6 @@ func (p *Publisher) pause(ctx context.Context, d time.Duration) (bool, error) {
 	case <-ctx.Done():
 		return false, ctx.Err()
 	}
-}
-
-// over reports whether there is nothing more to hear of a request.
-func over(st reset.Status) bool {
-	if st.State == reset.Final && st.Outcome.Code != reset.Unconfirmed {
-		return true
-	}
-	return time.Since(st.Accepted) >= reset.Correctable
 }
 
 // differs reports whether a says more than b.

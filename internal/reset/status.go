@@ -37,6 +37,15 @@ type Status struct {
 	Timeline  Timeline
 }
 
+// Open reports whether more may become known: it has not ended, or is unconfirmed
+// and the truth may yet be found out.
+func (s Status) Open(now time.Time) bool {
+	if s.State == Final && s.Outcome.Code != Unconfirmed {
+		return false
+	}
+	return now.Sub(s.Accepted) < Correctable
+}
+
 // A Timeline says how long after its arrival a request reached each point.
 // What is zero is not known or has not happened; the points on premises are
 // measured with the consumer's clock.

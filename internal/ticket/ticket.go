@@ -11,7 +11,9 @@ package ticket
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -75,6 +77,14 @@ type Session [32]byte
 
 // Format writes "[secret]" for every verb.
 func (Session) Format(s fmt.State, _ rune) { fmt.Fprint(s, "[secret]") }
+
+// NewSession returns the text of a random session, the base64url form of its 32
+// bytes.
+func NewSession() string {
+	var s Session
+	rand.Read(s[:])
+	return base64.RawURLEncoding.EncodeToString(s[:])
+}
 
 // hash is what is kept of a session. It is another one for each ticket.
 func (s Session) hash(id [16]byte) [16]byte {

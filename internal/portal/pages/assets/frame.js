@@ -5,6 +5,7 @@
 //   data-stream="URL"   an element whose page goes on: each "swap" event holds HTML that
 //                       takes the place of what has its id; ends with the attribute
 //   data-focus          gets the focus when it comes into the page
+//   data-text           of what is swapped, only the text is new: for live regions
 //   time                is shown in the reader's own time zone
 "use strict";
 
@@ -126,6 +127,11 @@
       const old = part.id && document.getElementById(part.id);
       if (!old) continue;
       if (old.isEqualNode(part)) continue;
+      if (part.hasAttribute("data-text")) {
+        // A live region is read aloud if it stays and its text changes.
+        if (old.textContent !== part.textContent) old.textContent = part.textContent;
+        continue;
+      }
       old.replaceWith(part);
       prepare(part);
     }

@@ -1,0 +1,280 @@
+package resetpage
+
+import (
+	"encoding/hex"
+	"net/http"
+	"strings"
+	"time"
+
+	"writeback/internal/portal/pages"
+	"writeback/internal/reset"
+	"writeback/internal/secret"
+	"writeback/internal/ticket"
+)
+
+// A model is what the page shows.
+type model struct {
+	view ticket.View
+
+	Account   string // as its owner writes it; empty if it is not named so
+	Ticket    string // the id of the ticket, for the form
+	Form      bool   // something can be asked for
+	CanReset  bool
+	CanUnlock bool
+	Again     bool   // it is not the first attempt
+	Left      int    // attempts
+	MaxUnits  int    // of a password
+	Obstacle  string // key of texts; empty if nothing is in the way
+	Rules     []rule
+	Known     bool              // the rules are
+	Errors    map[string]string // keys of texts, by field
+	Result    *result
+}
+
+// A rule is one of the domain's rules for passwords.
+type rule struct {
+	Kind string // of texts, and for the script that ticks it off
+	N    int    // the number of the rule, if it has one
+}
+
+// status is the HTTP status of the page.
+func (m *model) status() int {
+	if m.Obstacle != "" && m.Result == nil {
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusOK
+}
+
+// Live reports whether the page goes on.
+func (m *model) Live() bool { return m.Result != nil && m.Result.Live }
+
+// newModel returns what the page shows of a ticket.
+func newModel(c *pages.Call, v ticket.View, s reset.Situation) *model {
+	m := &model{view: v, Account: accountName(v), Ticket: hex.EncodeToString(v.ID[:]), Left: v.Attempts, MaxUnits: secret.MaxUnits}
+	m.Again = v.Attempts < ticket.MaxAttempts
+	if v.Request != nil {
+		m.Result = newResult(c, *v.Request, v.Err, s)
+	}
+	if v.Err != nil || m.Result != nil && !m.Result.Retry {
+		return m
+	}
+	m.CanReset, m.CanUnlock = v.Allows(reset.Reset), v.Allows(reset.Unlock)
+	switch {
+	case s.Switches != nil && !s.Switches.Writeback.On:
+		m.Obstacle = "reset.off"
+	case s.Switches != nil && !s.Switches.Unlock.On && !m.CanReset:
+		m.Obstacle = "reset.off"
+	case s.Obstacle != nil:
+		m.Obstacle = "refusal." + string(s.Obstacle.Code)
+	}
+	m.CanUnlock = m.CanUnlock && (s.Switches == nil || s.Switches.Unlock.On)
+	m.Form = m.Obstacle == ""
+	m.Rules, m.Known = rulesOf(s.Rules), s.Rules.Known
+	return m
+}
+
+// rulesOf returns the rules that there are.
+func rulesOf(r reset.Rules) (list []rule) {
+	if !r.Known {
+		return nil
+	}
+	if r.MinLength > 0 {
+		list = append(list, rule{"length", int(r.MinLength)})
+	}
+	if r.Complexity {
+		list = append(list, rule{"complexity", 0}, rule{"name", 0})
+	}
+	if r.History > 0 {
+		list = append(list, rule{"history", int(r.History)})
+	}
+	if days := int(r.MinAge.Hours() / 24); days > 0 {
+		list = append(list, rule{"age_days", days})
+	} else if hours := int(r.MinAge.Hours()); hours > 0 {
+		list = append(list, rule{"age_hours", hours})
+	}
+	return list
+}
+
+// accountName returns the name that the owner of the account knows.
+func accountName(v ticket.View) string {
+	switch v.Account.Kind {
+	case reset.UPN, reset.SAMAccountName:
+		return v.Account.Value
+	}
+	return ""
+}
+
+// A result is what became, or becomes, of a request.
+type result struct {
+	Request   string
+	Operation reset.Operation
+	Live      bool // the page goes on
+	Final     bool
+	Retry     bool   // it may be tried again, here and now
+	Tone      string // good, bad or warn
+	Title     string // keys of texts
+	Text      string
+	Next      string
+	Spoken    string // what a screen reader says of the newest step
+	Facts     []string
+	Steps     []step
+	Earliest  time.Time
+}
+
+// A step is one on the way of a request.
+type step struct {
+	Text  string // key of texts
+	State string // done, now, open, failed or unknown
+	Time  string // since it began; empty if it is not known
+}
+
+// hidden are the codes of which the page only says that the help desk can tell, so
+// that it tells nobody which accounts there are and what they are.
+func hidden(c reset.Code) bool {
+	switch c {
+	case reset.AccountProtected, reset.NotPermitted, reset.AccountNotFound, reset.AccountDisabled:
+		return true
+	}
+	return false
+}
+
+// retryable reports whether the user can do something about an outcome by trying
+// again.
+func retryable(c reset.Code) bool {
+	switch c {
+	case reset.PasswordTooShort, reset.PasswordTooSimple, reset.PasswordContainsName, reset.PasswordInHistory, reset.PasswordTooRecent,
+		reset.PasswordRefused, reset.InProgress, reset.Unreadable, reset.Expired, reset.DirectoryError:
+		return true
+	}
+	return false
+}
+
+func newResult(c *pages.Call, st reset.Status, err error, s reset.Situation) *result {
+	r := &result{
+		Request: st.Ref.String(), Operation: st.Operation, Live: st.Open(time.Now()), Final: st.State == reset.Final,
+	}
+	if r.Operation == 0 {
+		r.Operation = reset.Reset // its record is on its way
+	}
+	r.Steps, r.Spoken = steps(c, st)
+	if !r.Final {
+		r.Title, r.Text = "reset.busy.title", "reset.busy.text"
+		return r
+	}
+	code := st.Outcome.Code
+	r.Retry = err == nil && retryable(code)
+	key := "code." + string(code)
+	switch {
+	case hidden(code):
+		key = "code.help_desk"
+	case c.Has(key + "." + r.Operation.String() + ".title"):
+		key += "." + r.Operation.String()
+	}
+	r.Title, r.Text = key+".title", key+".text"
+	if c.Has(key + ".next") {
+		r.Next = key + ".next"
+	}
+	r.Spoken = r.Title
+	switch code {
+	case reset.Applied:
+		r.Tone = "good"
+	case reset.AppliedPartly, reset.Unconfirmed:
+		r.Tone = "warn"
+	default:
+		r.Tone = "bad"
+	}
+	if !hidden(code) {
+		r.facts(c, st.Outcome, s)
+	}
+	return r
+}
+
+// facts says the numbers of the rule that a password broke.
+func (r *result) facts(c *pages.Call, o reset.Outcome, s reset.Situation) {
+	add := func(key string, args ...any) {
+		if text, err := c.T(key, args...); err == nil {
+			r.Facts = append(r.Facts, text)
+		}
+	}
+	list := func(prefix string, words []string) string {
+		var texts []string
+		for _, w := range words {
+			if text, err := c.T(prefix + w); err == nil {
+				texts = append(texts, text)
+			}
+		}
+		return strings.Join(texts, ", ")
+	}
+	switch d := o.Details; o.Code {
+	case reset.PasswordTooShort:
+		if d.MinLength > 0 {
+			add("fact.min_length", d.MinLength)
+		}
+	case reset.PasswordTooSimple:
+		if present := list("category.", d.Categories); present != "" {
+			add("fact.categories", present)
+		}
+	case reset.PasswordInHistory:
+		if s.Rules.Known && s.Rules.History > 0 {
+			add("fact.history", s.Rules.History)
+		}
+	case reset.PasswordTooRecent:
+		r.Earliest = d.Earliest
+	case reset.PasswordRefused:
+		if rest := list("candidate.", d.Candidates); rest != "" {
+			add("fact.candidates", rest)
+		}
+	case reset.OperationOff:
+		if c.Has("reason." + d.Reason) {
+			add("reason." + d.Reason)
+		}
+	case reset.AppliedPartly:
+		for _, f := range d.FollowUps {
+			if c.Has("follow_up." + f.What) {
+				add("follow_up." + f.What)
+			}
+		}
+	}
+}
+
+// steps returns the way of a request, and the newest step that was made.
+func steps(c *pages.Call, st reset.Status) (list []step, newest string) {
+	final, l := st.State == reset.Final, st.Timeline
+	claimed := st.Consumer != ""
+	last := "step.set"
+	if st.Operation == reset.Unlock {
+		last = "step.unlocked"
+	}
+	list = []step{
+		{"step.accepted", "done", seconds(c, l.Accepted)},
+		{"step.on_its_way", "open", seconds(c, l.Stored)},
+		{"step.picked_up", "open", seconds(c, max(l.PickedUp, l.Stored))},
+		{last, "open", seconds(c, l.Answered)},
+	}
+	newest = list[0].Text
+	if l.Stored > 0 || claimed {
+		list[1].State, newest = "done", list[1].Text
+	}
+	if claimed {
+		list[2].State, newest = "done", list[2].Text
+	}
+	if final {
+		newest = last
+		switch st.Outcome.Code {
+		case reset.Applied, reset.AppliedPartly:
+			list[3].State = "done"
+		case reset.Unconfirmed:
+			list[3].State = "unknown"
+		default:
+			list[3].State, list[3].Text = "failed", last+".not"
+		}
+		return list, newest
+	}
+	for i := range list {
+		if list[i].State == "open" {
+			list[i].State = "now"
+			break
+		}
+	}
+	return list, newest
+}

@@ -1,0 +1,245 @@
+package resetpage
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"time"
+
+	"writeback/internal/portal"
+	"writeback/internal/portal/pages"
+	"writeback/internal/reset"
+	"writeback/internal/secret"
+	"writeback/internal/ticket"
+)
+
+const (
+	// maxForm is the longest form, in bytes: two passwords of 256 units, each
+	// byte escaped, and plenty, so that one of 10 kB has its own sentence.
+	maxForm = 64 << 10
+	// submitTimeout is what a request may need to be made durable.
+	submitTimeout = 30 * time.Second
+	// plainWait is how long a browser without scripts waits for the outcome,
+	// which mostly is there by then.
+	plainWait = 2 * time.Second
+)
+
+// post is POST /reset.
+func (p *resetPage) post(c *pages.Call) error {
+	v, err := visitOf(c)
+	if err != nil {
+		return failed(c, err)
+	}
+	f, err := readForm(c)
+	if err != nil {
+		return err
+	}
+	defer f.wipe()
+	if id := v.ticket.ID(); f.ticket != hex.EncodeToString(id[:]) {
+		// Another tab has opened another ticket: not this account's.
+		return c.Problem(http.StatusConflict, "ticket.other")
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), submitTimeout)
+	defer cancel()
+	m, err := p.look(ctx, c, v)
+	if err != nil {
+		return failed(c, err)
+	}
+	if !m.Form {
+		return c.Redirect(portal.ResetPath) // which says why not
+	}
+	if m.Errors = f.check(); len(m.Errors) > 0 {
+		return c.Render(http.StatusUnprocessableEntity, "reset.html", m)
+	}
+	return p.submit(ctx, c, v, f, m.view)
+}
+
+// submit makes the request. From here on the work is done whether the browser stays
+// or leaves.
+func (p *resetPage) submit(ctx context.Context, c *pages.Call, v visit, f form, view ticket.View) error {
+	id := reset.NewID()
+	ref := p.Publisher.Ref(id)
+	s := reset.Submission{
+		Tenant: v.tenant, Source: view.Source, Operation: f.operation, Account: view.Account, Actor: view.Actor, ID: id,
+	}
+	if c.Address.IsValid() {
+		s.Address = c.Address.String()
+	}
+	if wait := p.limits.Attempt(c.Address, s, v.ticket.ID()); wait > 0 {
+		return &reset.Refusal{Code: reset.TooMany, RetryAfter: wait}
+	}
+	if _, err := p.Tickets.Begin(ctx, v.tenant, v.ticket, v.session, f.operation, ref); err != nil {
+		if r := (*reset.Refusal)(nil); errors.As(err, &r) {
+			return err
+		}
+		return c.Redirect(portal.ResetPath) // somebody was faster: a double click, another tab
+	}
+	c.Note(v.tenant, ref.String(), "")
+	wait := plainWait
+	if f.live {
+		wait = 0
+	}
+	password := f.take()
+	if _, err := p.Publisher.Submit(ctx, s, password, secret.Value{}, wait); err != nil {
+		// Nothing was recorded, and nothing will be done.
+		if back := p.Tickets.TakeBack(ctx, v.tenant, v.ticket, ref); back != nil {
+			return errors.Join(err, back)
+		}
+		c.Note(v.tenant, "", "")
+		return err
+	}
+	return c.Redirect(portal.ResetPath)
+}
+
+// A form is what was sent.
+type form struct {
+	operation       reset.Operation
+	ticket          string // the id of the ticket that the form was made for
+	live            bool   // sent by our script, which shows what follows
+	password, again secret.Value
+}
+
+func (f *form) wipe() {
+	f.password.Wipe()
+	f.again.Wipe()
+}
+
+// take gives the password away, and with it the duty to wipe it.
+func (f *form) take() secret.Value {
+	password := f.password
+	f.password = secret.Value{}
+	return password
+}
+
+// check returns what is wrong with a form, by its fields: keys of texts.
+func (f *form) check() map[string]string {
+	if f.operation == reset.Unlock {
+		return nil
+	}
+	if key := passwordError(f.password); key != "" {
+		return map[string]string{"password": key}
+	}
+	same := false
+	f.password.Reveal(func(a []byte) error {
+		return f.again.Reveal(func(b []byte) error {
+			same = bytes.Equal(a, b)
+			return nil
+		})
+	})
+	if !same {
+		return map[string]string{"again": "reset.error.differ"}
+	}
+	return nil
+}
+
+func passwordError(v secret.Value) string {
+	if v.Empty() {
+		return "reset.error.empty"
+	}
+	if secret.CheckPassword(v) == nil {
+		return ""
+	}
+	long := false
+	v.Reveal(func(b []byte) error { long = secret.Units(b) > secret.MaxUnits; return nil })
+	if long {
+		return "reset.error.long"
+	}
+	return "reset.error.text"
+}
+
+// readForm reads a form that was posted. Its passwords never become strings.
+func readForm(c *pages.Call) (f form, err error) {
+	r := c.Body(maxForm)
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/x-www-form-urlencoded" {
+		return f, &reset.Refusal{Code: reset.UnsupportedMediaType, Field: "Content-Type"}
+	}
+	body := make([]byte, maxForm+1)
+	defer clear(body)
+	n, err := io.ReadFull(r.Body, body)
+	if limit := (*http.MaxBytesError)(nil); errors.As(err, &limit) {
+		return f, &reset.Refusal{Code: reset.TooLarge, Field: "body"}
+	}
+	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return f, reset.BadField("body", "did not arrive")
+	}
+	fields, err := parseForm(body[:n])
+	f.password, f.again = secret.New(fields["password"]), secret.New(fields["again"])
+	if err != nil {
+		f.wipe()
+		return f, err
+	}
+	f.ticket, f.live = string(fields["ticket"]), len(fields["live"]) > 0
+	switch string(fields["operation"]) {
+	case reset.Reset.String():
+		f.operation = reset.Reset
+	case reset.Unlock.String():
+		f.operation = reset.Unlock
+	default:
+		f.wipe()
+		return f, reset.BadField("operation", "is none of this page")
+	}
+	return f, nil
+}
+
+// parseForm reads application/x-www-form-urlencoded (WHATWG URL, section 5.1) into
+// buffers of their own, which the caller clears, also when there is an error. A
+// field that is there twice is refused.
+func parseForm(body []byte) (map[string][]byte, error) {
+	fields := make(map[string][]byte)
+	for len(body) > 0 {
+		var pair []byte
+		pair, body, _ = bytes.Cut(body, []byte("&"))
+		if len(pair) == 0 {
+			continue
+		}
+		name, value, _ := bytes.Cut(pair, []byte("="))
+		key, err := unescape(name)
+		if err != nil {
+			return fields, err
+		}
+		if _, twice := fields[string(key)]; twice {
+			return fields, reset.BadField("body", "has a field twice")
+		}
+		if fields[string(key)], err = unescape(value); err != nil {
+			return fields, err
+		}
+	}
+	return fields, nil
+}
+
+// unescape returns what s says, in a buffer of its own that never grows.
+func unescape(s []byte) ([]byte, error) {
+	out := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '+':
+			out = append(out, ' ')
+		case s[i] != '%':
+			out = append(out, s[i])
+		default:
+			if i+2 >= len(s) || hexDigit(s[i+1]) < 0 || hexDigit(s[i+2]) < 0 {
+				clear(out)
+				return nil, reset.BadField("body", "is not well formed")
+			}
+			out = append(out, byte(hexDigit(s[i+1])<<4|hexDigit(s[i+2])))
+			i += 2
+		}
+	}
+	return out, nil
+}
+
+func hexDigit(c byte) int {
+	switch {
+	case '0' <= c && c <= '9':
+		return int(c - '0')
+	case 'a' <= c && c <= 'f':
+		return int(c-'a') + 10
+	case 'A' <= c && c <= 'F':
+		return int(c-'A') + 10
+	}
+	return -1
+}
