@@ -32,6 +32,7 @@ type settings struct {
 	TokensFile       string           `yaml:"tokens_file"`       // who may call; see `publisher token`
 	Limits           portal.Limits    `yaml:"limits"`            // what is taken from one address and for one account
 	Publishers       []seal.PinConfig `yaml:"publishers"`        // keys that publishers sign with, besides our own: while it is replaced
+	Pages            pageSettings     `yaml:"pages"`             // the pages that people see
 	Tenants          []tenant         `yaml:"tenants"`           // 1 at least
 }
 
@@ -55,7 +56,7 @@ type loaded struct {
 // load reads the configuration and every key that it names. Nothing is
 // connected to.
 func load(path string) (*loaded, error) {
-	l := &loaded{settings: settings{Limits: portal.DefaultLimits()}}
+	l := &loaded{settings: settings{Limits: portal.DefaultLimits(), Pages: pageSettings{Rates: portal.DefaultPageRates()}}}
 	if err := config.Load(path, &l.settings); err != nil {
 		return nil, err
 	}
@@ -73,6 +74,9 @@ func (l *loaded) read() (err error) {
 		return err
 	}
 	if err := l.Limits.Check(); err != nil {
+		return err
+	}
+	if err := l.Pages.check(l.Listen, l.TLS != nil); err != nil {
 		return err
 	}
 	if l.TokensFile == "" {

@@ -10,6 +10,7 @@ func main() {
 		{Name: "streams", About: "creates or updates the broker's streams and says what it changed", Run: streams},
 		{Name: "token", About: "makes, lists and removes the tokens and certificates of API callers", Run: token},
 		{Name: "tenant", About: "makes and removes tenants and their users while the broker runs", Run: tenantCommand},
+		{Name: "ticket", About: "makes a ticket of the reset page through the API, and prints its address", Run: makeTicket},
 		{Name: "serve", About: "runs the API", Run: serve},
 		{Name: "send", About: "makes one request through the API; a password is read from standard input", Run: send},
 	})

@@ -4,22 +4,16 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"os"
-	"strings"
 	"time"
 
 	"writeback/internal/cli"
 	"writeback/internal/reset"
-	"writeback/internal/seal"
 	"writeback/internal/secret"
 )
 
@@ -38,11 +32,8 @@ type answer struct {
 func send(ctx context.Context, args []string, std cli.Streams) error {
 	fs := flag.NewFlagSet("publisher send", flag.ContinueOnError)
 	fs.SetOutput(std.Err)
-	api := fs.String("api", "http://127.0.0.1:8080", "`URL` of the API")
-	ca := fs.String("ca", "", "`file` with the API's certificate authority (PEM); the system's if left out")
-	tokenFile := fs.String("token-file", "", "`file` that holds a token, as `publisher token` printed it")
-	certificate := fs.String("certificate", "", "`file` of a client certificate (PEM) that is shown instead of a token; with -key")
-	keyFile := fs.String("key", "", "`file` of the certificate's key (PEM)")
+	var to callee
+	to.flags(fs)
 	actor := fs.String("actor", "admin", "admin, or self for a user that you have verified")
 	subject := fs.String("subject", "", "who asks, for the audit")
 	key := fs.String("idempotency-key", "", "`key` that makes a repeat return the first outcome")
@@ -50,47 +41,22 @@ func send(ctx context.Context, args []string, std cli.Streams) error {
 	probe := fs.Bool("probe", false, "say what a reset would meet, and change nothing; reads no password")
 	unlock := fs.Bool("unlock", false, "unlock the account and leave its password; reads no password")
 	mustChange := fs.Bool("must-change", false, "have the user choose another password at the next sign-in; with -actor admin")
-	accounts := make(map[string]*string)
-	for _, kind := range reset.NameKinds() {
-		name := strings.ReplaceAll(kind.String(), "_", "-")
-		accounts[kind.String()] = fs.String(name, "", "the account's `"+name+"`")
-	}
+	name := accountFlags(fs)
 	if err := cli.Parse(fs, args); err != nil {
 		return err
 	}
-	account := make(map[string]string)
-	for kind, value := range accounts {
-		if *value != "" {
-			account[kind] = *value
-		}
-	}
-	if len(account) != 1 {
-		return cli.Usagef("name exactly one account, with -upn, -immutable-id, -object-guid, -sam-account-name or -sid")
+	account, err := name()
+	if err != nil {
+		return err
 	}
 	route, err := routeOf(*probe, *unlock, *mustChange, *actor)
 	if err != nil {
 		return err
 	}
-	if (*tokenFile == "") == (*certificate == "") {
-		return cli.Usagef("-token-file: is missing, or name -certificate and -key instead")
+	if err := to.load(); err != nil {
+		return err
 	}
-	trusted, err := trust(*ca)
-	if err != nil {
-		return cli.Usagef("-ca: %w", err)
-	}
-	var token secret.Value
-	if *tokenFile != "" {
-		if token, err = seal.ReadLine(*tokenFile); err != nil {
-			return cli.Usagef("-token-file: %w", err)
-		}
-		defer token.Wipe()
-	} else {
-		pair, err := keyPair(*certificate, *keyFile)
-		if err != nil {
-			return cli.Usagef("-certificate and -key: %w", err)
-		}
-		trusted.Certificates = []tls.Certificate{pair}
-	}
+	defer to.token.Wipe()
 	var password secret.Value
 	if route == resets {
 		if password, err = readPassword(std.In); err != nil {
@@ -107,27 +73,13 @@ func send(ctx context.Context, args []string, std cli.Streams) error {
 		return err
 	}
 	defer clear(body)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, *api+route, bytes.NewReader(body))
-	if err != nil {
-		return cli.Usagef("-api: is not a URL")
-	}
-	if host := req.URL.Hostname(); req.URL.Scheme != "https" && host != "localhost" && !net.ParseIP(host).IsLoopback() {
-		return cli.Usagef("-api: %s is not on this machine; passwords and tokens go there over https only", host)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Prefer", fmt.Sprintf("wait=%d", int(wait.Seconds())))
+	headers := map[string]string{"Prefer": fmt.Sprintf("wait=%d", int(wait.Seconds()))}
 	if *key != "" {
-		req.Header.Set("Idempotency-Key", *key)
+		headers["Idempotency-Key"] = *key
 	}
-	if !token.Empty() {
-		token.Reveal(func(b []byte) error {
-			req.Header.Set("Authorization", "Bearer "+string(b))
-			return nil
-		})
-	}
-	resp, err := httpClient(trusted, *wait).Do(req)
+	resp, err := to.post(ctx, route, body, headers, *wait)
 	if err != nil {
-		return fmt.Errorf("calling the API: %w", err)
+		return err
 	}
 	defer resp.Body.Close()
 	return show(resp, std.Out)
@@ -233,28 +185,4 @@ func readPassword(r io.Reader) (secret.Value, error) {
 		return secret.Value{}, errors.New("the first line must be the new password, and is empty")
 	}
 	return v, nil
-}
-
-// trust returns how the API is verified: by the authority in caFile, or by those
-// of the system if it is empty.
-func trust(caFile string) (*tls.Config, error) {
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
-	if caFile == "" {
-		return cfg, nil
-	}
-	pem, err := os.ReadFile(caFile)
-	if err != nil {
-		return nil, err
-	}
-	cfg.RootCAs = x509.NewCertPool()
-	if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s: holds no PEM certificate", caFile)
-	}
-	return cfg, nil
-}
-
-func httpClient(cfg *tls.Config, wait time.Duration) *http.Client {
-	// A redirect would take token and password to another host.
-	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &http.Client{Transport: &http.Transport{TLSClientConfig: cfg}, CheckRedirect: stay, Timeout: wait + 30*time.Second}
 }

@@ -14,8 +14,11 @@ import (
 	"writeback/internal/cli"
 	"writeback/internal/obs"
 	"writeback/internal/portal"
+	"writeback/internal/portal/pages"
+	"writeback/internal/portal/resetpage"
 	"writeback/internal/publisher"
 	"writeback/internal/queue"
+	"writeback/internal/ticket"
 )
 
 // When the program stops, callers that wait for an outcome may go on waiting for
@@ -65,10 +68,18 @@ func serve(ctx context.Context, args []string, std cli.Streams) error {
 		Logger:     log,
 		Metrics:    reg,
 	})
+	desk := ticket.New(ticket.Config{Signer: cfg.signer, Publishers: cfg.publishers, Stores: cfg.stores(conn), Requests: pub})
 	api, err := portal.New(portal.Config{
-		Publisher: pub, Tenants: pub, Tokens: tokens, Log: log, Metrics: reg, Limits: cfg.Limits, Proxies: cfg.proxies,
+		Publisher: pub, Tenants: pub, Tickets: desk, PublicURL: cfg.Pages.PublicURL, Tokens: tokens, Log: log, Metrics: reg, Limits: cfg.Limits, Proxies: cfg.proxies,
 	})
 	if err != nil {
+		return err
+	}
+	frame, err := pages.New(pages.Config{Brand: cfg.Pages.Brand, Log: log, Metrics: reg, Proxies: cfg.proxies})
+	if err != nil {
+		return err
+	}
+	if err := resetpage.Add(resetpage.Config{Frame: frame, Tickets: desk, Publisher: pub, Rates: cfg.Pages.Rates}); err != nil {
 		return err
 	}
 	apiListener, err := listen(cfg.Listen, cfg.TLS, log)
@@ -92,7 +103,7 @@ func serve(ctx context.Context, args []string, std cli.Streams) error {
 	parts := cli.NewParts(fail)
 	parts.Go(func() error {
 		defer stop()
-		return obs.Serve(serving, apiListener, api, portal.MaxDuration+drain, drain, log)
+		return obs.Serve(serving, apiListener, frame.Over(api), portal.MaxDuration+drain, drain, log)
 	})
 	parts.Go(func() error { return pub.Run(running) })
 	parts.Go(func() error {
@@ -142,6 +153,15 @@ func (l *loaded) tenants(conn *queue.Conn) []publisher.Tenant {
 		list = append(list, publisher.Tenant{Name: t.Name, Broker: conn.Tenant(t.Name), Consumers: l.consumers[i]})
 	}
 	return list
+}
+
+// stores are where the tenants' tickets are.
+func (l *loaded) stores(conn *queue.Conn) map[string]ticket.Store {
+	stores := make(map[string]ticket.Store)
+	for _, t := range l.Tenants {
+		stores[t.Name] = conn.Tenant(t.Name)
+	}
+	return stores
 }
 
 // listen listens on addr, with TLS if there are files for it.

@@ -200,7 +200,7 @@ func testTicket(t testing.TB) *Ticket {
 	s := signer(t, seal.PurposePublisher)
 	text := seal.Ticket(count[[32]byte](0xe0))
 	ticket := &Ticket{
-		Tenant: "corp", ID: text.ID(), Issued: at, Expires: at.Add(15 * time.Minute), Attempts: 2, State: TicketUsed,
+		Tenant: "corp", ID: text.ID(), Issued: at, Expires: at.Add(15 * time.Minute), Attempts: 2, State: UsedTicket,
 		Session: count[[16]byte](0xf0), Request: reset.Ref{Publisher: "pub_1", ID: count[[16]byte](0x10)},
 		Changed: at.Add(time.Minute), Signer: s.Public().ID(),
 	}

@@ -63,7 +63,7 @@ var allowed = map[string][]string{
 	"internal/guard":            {"reset", "secret", "config"},
 
 	// Wiring.
-	"cmd/publisher": {"reset", "secret", "config", "cli", "obs", "seal", "envelope", "audit", "queue", "portal", "publisher", "tenants"},
+	"cmd/publisher": {"reset", "secret", "config", "cli", "obs", "seal", "envelope", "audit", "queue", "portal", "portal/pages", "portal/resetpage", "publisher", "tenants", "ticket"},
 	"cmd/consumer":  {"reset", "secret", "config", "cli", "obs", "seal", "unseal", "envelope", "audit", "queue", "consumer", "directory", "directory/policy", "guard"},
 	"cmd/audit":     {"reset", "config", "cli", "obs", "seal", "audit", "queue", "trail", "inspect", "export", "report"},
 	"cmd/demo":      {"lab"},

@@ -64,7 +64,7 @@ func (l *Lab) configure(ctx context.Context) error {
 		return err
 	}
 	l.Token, err = l.call(ctx, "publisher", "token", "-file", l.tokensFile(), "-tenant", Tenant, "-source", "demo",
-		"-operations", "reset,change,unlock,probe", "-actors", "admin,self", "-names", "immutable_id,object_guid,upn,sam_account_name,sid", "-days", "30", "-rate", "60000")
+		"-operations", "reset,change,unlock,probe,ticket", "-actors", "admin,self", "-names", "immutable_id,object_guid,upn,sam_account_name,sid", "-days", "30", "-rate", "60000")
 	return err
 }
 
@@ -161,6 +161,7 @@ func (l *Lab) configurePublisher(consumers []node) error {
 		"signing_key_file": "publisher.key", "slot_key_file": "slot.key", "record_key_file": "record.key",
 		// Far above what people do, for scripts and benchmarks.
 		"limits":      node{"per_address": 1_000_000, "per_account": 10_000, "wrong_passwords": 100, "wrong_password_window": "1m"},
+		"pages":       node{"brand": node{"organisation": "Example Corp"}, "rates": node{"per_address": 1_000_000, "per_account": 10_000}},
 		"tokens_file": "tokens.json", "tenants": []node{{"name": Tenant, "consumers": consumers}},
 	})
 }
@@ -299,7 +300,7 @@ func (l *Lab) writeEndpoints() error {
 	}
 	d := l.Directory
 	e := Endpoints{
-		APIURL: l.APIURL, APIToken: l.Token,
+		APIURL: l.APIURL, APIToken: l.Token, PortalURL: l.APIURL,
 		Directory: directoryEndpoint{d.Kind, d.URL, d.CAFile, d.BaseDN, d.AdminDN, d.AdminPassword},
 	}
 	if l.Broker != nil {

@@ -24,14 +24,31 @@ const (
 	maxLogo         = 200_000
 )
 
-func (b Brand) check() error {
+// Check returns an error that names the setting which cannot be.
+func (b Brand) Check() error {
 	if len([]rune(b.Organisation)) > maxOrganisation || strings.ContainsFunc(b.Organisation, unicode.IsControl) {
 		return fmt.Errorf("organisation: must have at most %d characters, and none that controls", maxOrganisation)
 	}
 	if _, err := parseColour(b.colour()); err != nil {
 		return fmt.Errorf("colour: %w", err)
 	}
-	return nil
+	_, err := b.logo()
+	return err
+}
+
+// logo returns the logo, nil if there is none.
+func (b Brand) logo() ([]byte, error) {
+	if b.LogoFile == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(b.LogoFile)
+	if err != nil {
+		return nil, fmt.Errorf("logo_file: %w", err)
+	}
+	if ext := path.Ext(b.LogoFile); len(data) > maxLogo || ext != ".svg" && ext != ".png" {
+		return nil, fmt.Errorf("logo_file: %s: must be *.svg or *.png and have at most %d bytes", b.LogoFile, maxLogo)
+	}
+	return data, nil
 }
 
 func (b Brand) colour() string {
@@ -85,15 +102,9 @@ func (f *Frame) brand() error {
 	if err := f.addAsset(brandPath+"brand.css", []byte(sheet)); err != nil {
 		return err
 	}
-	if b.LogoFile == "" {
-		return nil
-	}
-	data, err := os.ReadFile(b.LogoFile)
-	if err != nil {
-		return fmt.Errorf("logo_file: %w", err)
-	}
-	if ext := path.Ext(b.LogoFile); len(data) > maxLogo || ext != ".svg" && ext != ".png" {
-		return fmt.Errorf("logo_file: %s: must be *.svg or *.png and have at most %d bytes", b.LogoFile, maxLogo)
+	data, err := b.logo()
+	if err != nil || data == nil {
+		return err
 	}
 	return f.addAsset(brandPath+"logo"+path.Ext(b.LogoFile), data)
 }

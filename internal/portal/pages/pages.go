@@ -61,7 +61,7 @@ const (
 
 // New returns a frame without pages.
 func New(cfg Config) (*Frame, error) {
-	if err := cfg.Brand.check(); err != nil {
+	if err := cfg.Brand.Check(); err != nil {
 		return nil, err
 	}
 	f := &Frame{

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+
+	"writeback/internal/portal"
+	"writeback/internal/portal/pages"
+)
+
+// pageSettings is what can be set of the pages.
+type pageSettings struct {
+	PublicURL string           `yaml:"public_url"` // where people reach the pages, as https://reset.example.com; that of listen if left out
+	Brand     pages.Brand      `yaml:"brand"`      // what they see of their organisation
+	Rates     portal.PageRates `yaml:"rates"`      // how many forms are taken from one address and for one account
+}
+
+// check fills in where the pages are reached.
+func (p *pageSettings) check(listen string, secure bool) error {
+	if p.PublicURL == "" {
+		p.PublicURL = "http://" + listen
+		if secure {
+			p.PublicURL = "https://" + listen
+		}
+	}
+	u, err := url.Parse(p.PublicURL)
+	// The errors of url.Parse repeat what they were given.
+	if err != nil || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return errors.New("pages.public_url: must have the form https://reset.example.com, without anything after it")
+	}
+	if ip := net.ParseIP(u.Hostname()); u.Scheme != "https" && (u.Scheme != "http" || u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback())) {
+		return fmt.Errorf("pages.public_url: %s is not on this machine; passwords are typed there, so it must be https", u.Hostname())
+	}
+	if err := p.Rates.Check(); err != nil {
+		return fmt.Errorf("pages.rates.%w", err)
+	}
+	if err := p.Brand.Check(); err != nil {
+		return fmt.Errorf("pages.brand.%w", err)
+	}
+	return nil
+}
