@@ -75,6 +75,7 @@ var allowed = map[string][]string{
 	"internal/testkit/fakead":          {"testkit", "testkit/pki"},
 	"internal/testkit/broker":          {"queue", "testkit", "testkit/pki"},
 	"internal/testkit/netns":           {},
+	"internal/testkit/browser":         {},
 	"internal/testkit/tunnel":          {},
 	"internal/testkit/withdomain":      {"testkit/samba"},
 	"internal/directory/directorytest": {"directory", "reset", "secret", "testkit"},

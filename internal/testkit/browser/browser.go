@@ -1,0 +1,68 @@
+// Package browser drives Debian's Chromium for tests: pages as people see them, in
+// the clear and in the dark, on a telephone and on a desk, with and without
+// scripts; what they look like, and what axe-core finds wrong with them.
+package browser
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// patience is how long a page may take to become what a test waits for, on a
+// machine that does much besides.
+const patience = 30 * time.Second
+
+// path returns where Chromium is, and installs it where it is missing.
+func path(ctx context.Context) (string, error) {
+	if file, err := exec.LookPath("chromium"); err == nil {
+		return file, nil
+	}
+	for _, args := range [][]string{{"update", "-qq"}, {"install", "-y", "--no-install-recommends", "chromium"}} {
+		cmd := exec.CommandContext(ctx, "apt-get", append([]string{"-o", "DPkg::Lock::Timeout=120"}, args...)...)
+		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("installing chromium: apt-get %s: %w: %s", args[0], err, out)
+		}
+	}
+	return exec.LookPath("chromium")
+}
+
+// A Browser is a running Chromium.
+type Browser struct{ ctx context.Context }
+
+// Start runs a browser, with a profile of its own, that ends with the test.
+func Start(t testing.TB) *Browser {
+	t.Helper()
+	file, err := path(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The browser is ended by hand, not by the end of t.Context, so that it can
+	// close its files before the profile goes.
+	allocator, stop := chromedp.NewExecAllocator(context.WithoutCancel(t.Context()),
+		chromedp.ExecPath(file), chromedp.UserDataDir(t.TempDir()), chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck, chromedp.Headless,
+		chromedp.NoSandbox, // Chromium refuses to run as root with one
+		chromedp.DisableGPU,
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("disable-sync", true), chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("hide-scrollbars", true),
+		chromedp.Flag("no-pings", true), chromedp.Flag("disable-domain-reliability", true),
+	)
+	ctx, cancel := chromedp.NewContext(allocator)
+	t.Cleanup(func() {
+		if err := chromedp.Cancel(ctx); err != nil {
+			t.Logf("closing the browser: %v", err)
+		}
+		cancel()
+		stop()
+	})
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatalf("starting chromium: %v", err)
+	}
+	return &Browser{ctx}
+}
