@@ -8,7 +8,6 @@ import (
 
 	"writeback/internal/portal/pages"
 	"writeback/internal/reset"
-	"writeback/internal/secret"
 	"writeback/internal/ticket"
 )
 
@@ -23,7 +22,6 @@ type model struct {
 	CanUnlock bool
 	Again     bool   // it is not the first attempt
 	Left      int    // attempts
-	MaxUnits  int    // of a password
 	Obstacle  string // key of texts; empty if nothing is in the way
 	Rules     []rule
 	Known     bool              // the rules are
@@ -50,7 +48,7 @@ func (m *model) Live() bool { return m.Result != nil && m.Result.Live }
 
 // newModel returns what the page shows of a ticket.
 func newModel(c *pages.Call, v ticket.View, s reset.Situation) *model {
-	m := &model{view: v, Account: accountName(v), Ticket: hex.EncodeToString(v.ID[:]), Left: v.Attempts, MaxUnits: secret.MaxUnits}
+	m := &model{view: v, Account: accountName(v), Ticket: hex.EncodeToString(v.ID[:]), Left: v.Attempts}
 	m.Again = v.Attempts < ticket.MaxAttempts
 	if v.Request != nil {
 		m.Result = newResult(c, *v.Request, v.Err, s)
@@ -123,9 +121,10 @@ type result struct {
 
 // A step is one on the way of a request.
 type step struct {
-	Text  string // key of texts
-	State string // done, now, open, failed or unknown
-	Time  string // since it began; empty if it is not known
+	Text  string    // key of texts
+	State string    // done, now, open, failed or unknown
+	Time  string    // since the first; empty if it is not known
+	At    time.Time // of the first
 }
 
 // hidden are the codes of which the page only says that the help desk can tell, so
@@ -245,11 +244,14 @@ func steps(c *pages.Call, st reset.Status) (list []step, newest string) {
 	if st.Operation == reset.Unlock {
 		last = "step.unlocked"
 	}
+	if l.Answered == 0 && final { // asked later, or elsewhere
+		l.Answered = st.Finished.Sub(st.Accepted)
+	}
 	list = []step{
-		{"step.accepted", "done", seconds(c, l.Accepted)},
-		{"step.on_its_way", "open", seconds(c, l.Stored)},
-		{"step.picked_up", "open", seconds(c, max(l.PickedUp, l.Stored))},
-		{last, "open", seconds(c, l.Answered)},
+		{Text: "step.accepted", State: "done", At: st.Accepted},
+		{Text: "step.on_its_way", State: "open", Time: seconds(c, l.Stored)},
+		{Text: "step.picked_up", State: "open", Time: seconds(c, max(l.PickedUp, l.Stored))},
+		{Text: last, State: "open", Time: seconds(c, l.Answered)},
 	}
 	newest = list[0].Text
 	if l.Stored > 0 || claimed {

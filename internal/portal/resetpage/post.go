@@ -21,6 +21,9 @@ const (
 	// maxForm is the longest form, in bytes: two passwords of 256 units, each
 	// byte escaped, and plenty, so that one of 10 kB has its own sentence.
 	maxForm = 64 << 10
+	// maxRead is how much is read of one that is longer: a browser that is
+	// still sending would not see the answer.
+	maxRead = 1 << 20
 	// submitTimeout is what a request may need to be made durable.
 	submitTimeout = 30 * time.Second
 	// plainWait is how long a browser without scripts waits for the outcome,
@@ -153,14 +156,15 @@ func passwordError(v secret.Value) string {
 
 // readForm reads a form that was posted. Its passwords never become strings.
 func readForm(c *pages.Call) (f form, err error) {
-	r := c.Body(maxForm)
+	r := c.Body(maxRead)
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/x-www-form-urlencoded" {
 		return f, &reset.Refusal{Code: reset.UnsupportedMediaType, Field: "Content-Type"}
 	}
 	body := make([]byte, maxForm+1)
 	defer clear(body)
 	n, err := io.ReadFull(r.Body, body)
-	if limit := (*http.MaxBytesError)(nil); errors.As(err, &limit) {
+	if err == nil {
+		io.Copy(io.Discard, r.Body)
 		return f, &reset.Refusal{Code: reset.TooLarge, Field: "body"}
 	}
 	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {

@@ -249,10 +249,16 @@ func (p *resetPage) show(ctx context.Context, c *pages.Call, s *pages.Stream, v 
 	m := newModel(c, view, reset.Situation{})
 	if st.State == reset.Final {
 		// Whether it may be tried again is for the ticket to say.
-		var err error
-		if m, err = p.look(ctx, c, v); err != nil {
+		now, err := p.Tickets.Look(ctx, v.tenant, v.ticket, v.session)
+		if err != nil {
 			return err
 		}
+		situation, err := p.Publisher.Situation(v.tenant)
+		if err != nil {
+			return err
+		}
+		now.Request = &st // which knows when each step was made
+		m = newModel(c, now, situation)
 	}
 	html, err := c.Fragment("reset.html", "live", m)
 	if err != nil {

@@ -6,7 +6,8 @@
 //                       takes the place of what has its id; ends with the attribute
 //   data-focus          gets the focus when it comes into the page
 //   data-text           of what is swapped, only the text is new: for live regions
-//   time                is shown in the reader's own time zone
+//   time                is shown in the reader's own time zone; data-date="none" leaves out the
+//                       day, data-style="medium" has the seconds
 "use strict";
 
 (() => {
@@ -32,7 +33,7 @@
     for (const t of root.querySelectorAll("time[datetime]")) {
       const at = new Date(t.dateTime);
       if (!isNaN(at)) {
-        t.textContent = new Intl.DateTimeFormat(lang, { dateStyle: "medium", timeStyle: t.dataset.style || "short" }).format(at);
+        t.textContent = new Intl.DateTimeFormat(lang, { dateStyle: t.dataset.date === "none" ? undefined : "medium", timeStyle: t.dataset.style || "short" }).format(at);
       }
     }
     for (const form of root.querySelectorAll("form[data-enhance]")) {
