@@ -66,6 +66,26 @@ func canary(t *testing.T, directory string) {
 		}
 		texts[name] = string(out)
 	}
+	// The page: set, refused by the directory, and by the page itself.
+	for name, form := range map[string]url.Values{
+		"page": {}, "page, refused by policy": {"password": {passwords[0]}}, "page, not the same": {"again": {next()}},
+		"page, too long": {"password": {strings.Repeat(next(), 20)}}, "page, in the wrong field": {"operation": {next()}},
+	} {
+		user := users[4]
+		if name == "page, refused by policy" {
+			user = users[1]
+		}
+		if !form.Has("password") {
+			form.Set("password", next())
+		}
+		if !form.Has("again") {
+			form.Set("again", form.Get("password"))
+		}
+		texts[name] = e.page(t, user.UPN, form)
+	}
+	if !strings.Contains(texts["page"], set) || !strings.Contains(texts["page, refused by policy"], "Try another password") {
+		t.Errorf("the page answers %s", texts["page"])
+	}
 	for name, url := range operations(t, l.Dir, 2) {
 		texts["metrics of "+name] = metrics(t, url)
 	}

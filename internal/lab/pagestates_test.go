@@ -2,6 +2,7 @@ package lab
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -69,10 +70,10 @@ func pageRules(t *testing.T, r *reader) {
 		return browser.Eval[string](tab, `[...document.querySelectorAll("[data-rule]")].map((li) => li.dataset.rule + " " + li.className).join(", ")`)
 	}
 	for _, step := range []struct{ typed, want string }{
-		{"", "length open, complexity open, name open, history unknown"},
-		{"granite", "length done, complexity open, name done, history unknown"},
-		{"-Lad", "length done, complexity done, name done, history unknown"},
-		{"der 42 Velvet!", "length done, complexity done, name done, history unknown"},
+		{"", "length open, complexity open, name unknown, history unknown"},
+		{"granite", "length done, complexity open, name unknown, history unknown"},
+		{"-Lad", "length done, complexity done, name unknown, history unknown"},
+		{"der 42 Velvet!", "length done, complexity done, name unknown, history unknown"},
 	} {
 		if step.typed != "" {
 			tab.Type("#password", step.typed)
@@ -99,6 +100,12 @@ func pageErrors(t *testing.T, r *reader) {
 	send := func(password, again string) {
 		browser.Eval[string](tab, fmt.Sprintf(`(document.getElementById("password").value = %q, document.getElementById("again").value = %q)`, password, again))
 		tab.Click("#form button[type=submit]")
+		await(t, "the page is answered", func() error {
+			if browser.Eval[bool](tab, `Boolean(document.getElementById("password")?.value)`) {
+				return errors.New("what was typed is still there")
+			}
+			return nil
+		})
 	}
 	send(fresh, fresh+"x")
 	tab.AwaitText("The two passwords are not the same.")
@@ -131,14 +138,14 @@ func pageSteps(t *testing.T, r *reader) {
 	tab := r.open(url)
 	fill(tab, fresh)
 	<-hold.Met()
-	tab.Await(".ticks li:nth-child(3).done") // picked up
-	tab.Await(".ticks li:nth-child(4).now")
+	tab.Await("#result .ticks li:nth-child(3).done") // picked up
+	tab.Await("#result .ticks li:nth-child(4).now")
 	r.look(t, tab, "busy")
 	beside := tab.Beside(t)
 	beside.Open(url)
 	for _, other := range []*browser.Tab{tab, beside} {
 		other.Reload()
-		other.Await(".ticks li:nth-child(3).done")
+		other.Await("#result .ticks li:nth-child(3).done")
 	}
 	hold.Release()
 	tab.AwaitText(set)
@@ -146,7 +153,7 @@ func pageSteps(t *testing.T, r *reader) {
 	if got := browser.Eval[string](tab, "document.activeElement.tagName + document.querySelector('#spoken').textContent"); got != "H1Done" {
 		t.Errorf("focus and what is spoken are %q", got)
 	}
-	if n := browser.Eval[int](tab, `document.querySelectorAll(".ticks .when").length`); n != 4 {
+	if n := browser.Eval[int](tab, `document.querySelectorAll("#result .ticks .when").length`); n != 4 {
 		t.Errorf("%d of 4 steps have a time", n)
 	}
 }
@@ -156,7 +163,7 @@ func pageResumes(t *testing.T, r *reader) {
 	tab := r.open(r.ticket(r.newUser(t)))
 	fill(tab, fresh)
 	<-hold.Met()
-	tab.Await(".ticks li:nth-child(3).done")
+	tab.Await("#result .ticks li:nth-child(3).done")
 	if err := syscall.Kill(r.l.endpoints(t).pid(t, "publisher"), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}

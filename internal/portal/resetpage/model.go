@@ -3,6 +3,7 @@ package resetpage
 import (
 	"encoding/hex"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -261,21 +262,21 @@ func steps(c *pages.Call, st reset.Status) (list []step, newest string) {
 		list[2].State, newest = "done", list[2].Text
 	}
 	if final {
-		newest = last
 		switch st.Outcome.Code {
 		case reset.Applied, reset.AppliedPartly:
 			list[3].State = "done"
 		case reset.Unconfirmed:
-			list[3].State = "unknown"
+			list[3].State, list[3].Text = "unknown", last+".unknown"
 		default:
 			list[3].State, list[3].Text = "failed", last+".not"
 		}
-		return list, newest
+		return list, list[3].Text
 	}
-	for i := range list {
-		if list[i].State == "open" {
-			list[i].State = "now"
-			break
+	now := slices.IndexFunc(list, func(s step) bool { return s.State == "open" })
+	list[now].State = "now"
+	for i := range list[now:] {
+		if s := &list[now+i]; c.Has(s.Text + ".open") {
+			s.Text += ".open" // nothing is said to be done that is not
 		}
 	}
 	return list, newest

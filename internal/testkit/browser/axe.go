@@ -34,12 +34,16 @@ func axe(ctx context.Context) (string, error) {
 	}
 	file := filepath.Join(dir, "axe-core-"+axeVersion+".tgz")
 	if checkAxe(file) != nil {
+		npm, err := need(ctx, "npm")
+		if err != nil {
+			return "", err
+		}
 		tmp, err := os.MkdirTemp(dir, "npm-")
 		if err != nil {
 			return "", err
 		}
 		defer os.RemoveAll(tmp)
-		cmd := exec.CommandContext(ctx, "npm", "pack", "--silent", "axe-core@"+axeVersion)
+		cmd := exec.CommandContext(ctx, npm, "pack", "--silent", "axe-core@"+axeVersion)
 		cmd.Dir = tmp
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return "", fmt.Errorf("getting axe-core: npm pack: %w: %s", err, out)

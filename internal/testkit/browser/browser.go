@@ -18,19 +18,20 @@ import (
 // machine that does much besides.
 const patience = 30 * time.Second
 
-// path returns where Chromium is, and installs it where it is missing.
-func path(ctx context.Context) (string, error) {
-	if file, err := exec.LookPath("chromium"); err == nil {
+// need returns where a program is, and installs its package of the same name where it
+// is missing.
+func need(ctx context.Context, program string) (string, error) {
+	if file, err := exec.LookPath(program); err == nil {
 		return file, nil
 	}
-	for _, args := range [][]string{{"update", "-qq"}, {"install", "-y", "--no-install-recommends", "chromium"}} {
+	for _, args := range [][]string{{"update", "-qq"}, {"install", "-qq", "-y", "--no-install-recommends", program}} {
 		cmd := exec.CommandContext(ctx, "apt-get", append([]string{"-o", "DPkg::Lock::Timeout=120"}, args...)...)
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 		if out, err := cmd.CombinedOutput(); err != nil {
-			return "", fmt.Errorf("installing chromium: apt-get %s: %w: %s", args[0], err, out)
+			return "", fmt.Errorf("installing %s: apt-get %s: %w: %s", program, args[0], err, out)
 		}
 	}
-	return exec.LookPath("chromium")
+	return exec.LookPath(program)
 }
 
 // A Browser is a running Chromium.
@@ -39,7 +40,7 @@ type Browser struct{ ctx context.Context }
 // Start runs a browser, with a profile of its own, that ends with the test.
 func Start(t testing.TB) *Browser {
 	t.Helper()
-	file, err := path(t.Context())
+	file, err := need(t.Context(), "chromium")
 	if err != nil {
 		t.Fatal(err)
 	}

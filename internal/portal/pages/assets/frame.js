@@ -51,8 +51,7 @@
   // send posts a form and shows the page that is answered.
   async function send(form, submitter) {
     const body = new URLSearchParams(new FormData(form, submitter));
-    const buttons = form.querySelectorAll("button");
-    for (const b of buttons) b.disabled = true;
+    for (const b of form.querySelectorAll("button")) b.disabled = true;
     form.setAttribute("aria-busy", "true");
     try {
       const answer = await fetch(form.action, { method: "POST", body, credentials: "same-origin" });
@@ -62,8 +61,7 @@
     } catch {
       // It may have been sent: the page knows, once it can be reached.
       offline(true);
-      for (const b of buttons) b.disabled = false;
-      form.removeAttribute("aria-busy");
+      setTimeout(again, 1000);
     }
   }
 
