@@ -168,7 +168,7 @@ func (f *Frame) serve(w http.ResponseWriter, r *http.Request, route string, h Ha
 		err = c.Problem(http.StatusForbidden, "problem.cross")
 		return
 	}
-	if err, stack = c.call(h); err == nil || c.status != 0 {
+	if stack, err = c.call(h); err == nil || c.status != 0 {
 		return
 	}
 	if failed := c.fail(err); failed != nil {
@@ -177,13 +177,13 @@ func (f *Frame) serve(w http.ResponseWriter, r *http.Request, route string, h Ha
 }
 
 // call runs h. The value of a panic may hold input, so it is dropped.
-func (c *Call) call(h Handler) (err error, stack []byte) {
+func (c *Call) call(h Handler) (stack []byte, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err, stack = errPanic, debug.Stack()
+			stack, err = debug.Stack(), errPanic
 		}
 	}()
-	return h(c), nil
+	return nil, h(c)
 }
 
 // fail renders an error.

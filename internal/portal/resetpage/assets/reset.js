@@ -49,14 +49,14 @@
         li.querySelector("[data-said]").textContent = met === undefined ? "" : " – " + (met ? li.dataset.done : li.dataset.open);
       }
     };
+    box.hidden = false; // from the start, so that nothing moves under the pointer
     let timer;
     const strength = () => {
       clearTimeout(timer);
       timer = setTimeout(async () => {
         const text = field.value;
-        box.hidden = text === "";
         if (text === "") {
-          said.textContent = "";
+          box.querySelector("span").className = said.textContent = "";
           return;
         }
         try {
@@ -66,7 +66,7 @@
           box.querySelector("span").className = "s" + score;
           said.textContent = box.dataset["s" + score];
         } catch {
-          box.hidden = true; // a hint, no more
+          said.textContent = ""; // a hint, no more
         }
       }, 150);
     };
