@@ -46,9 +46,9 @@ func (p *resetPage) post(c *pages.Call) error {
 		// Another tab has opened another ticket: not this account's.
 		return c.Problem(http.StatusConflict, "ticket.other")
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), submitTimeout)
+	looking, cancel := context.WithTimeout(c.Request.Context(), patience)
 	defer cancel()
-	m, err := p.look(ctx, c, v)
+	m, err := p.look(looking, c, v)
 	if err != nil {
 		return failed(c, err)
 	}
@@ -58,6 +58,8 @@ func (p *resetPage) post(c *pages.Call) error {
 	if m.Errors = f.check(); len(m.Errors) > 0 {
 		return c.Render(http.StatusUnprocessableEntity, "reset.html", m)
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), submitTimeout)
+	defer cancel()
 	return p.submit(ctx, c, v, f, m.view)
 }
 
@@ -75,7 +77,9 @@ func (p *resetPage) submit(ctx context.Context, c *pages.Call, v visit, f form, 
 	if wait := p.limits.Attempt(c.Address, s, v.ticket.ID()); wait > 0 {
 		return &reset.Refusal{Code: reset.TooMany, RetryAfter: wait}
 	}
-	if _, err := p.Tickets.Begin(ctx, v.tenant, v.ticket, v.session, f.operation, ref); err != nil {
+	beginning, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if _, err := p.Tickets.Begin(beginning, v.tenant, v.ticket, v.session, f.operation, ref); err != nil {
 		if r := (*reset.Refusal)(nil); errors.As(err, &r) {
 			return err
 		}
@@ -89,13 +93,21 @@ func (p *resetPage) submit(ctx context.Context, c *pages.Call, v visit, f form, 
 	password := f.take()
 	if _, err := p.Publisher.Submit(ctx, s, password, secret.Value{}, wait); err != nil {
 		// Nothing was recorded, and nothing will be done.
-		if back := p.Tickets.TakeBack(ctx, v.tenant, v.ticket, ref); back != nil {
+		back := p.takeBack(ctx, v, ref)
+		if back != nil {
 			return errors.Join(err, back)
 		}
 		c.Note(v.tenant, "", "")
 		return err
 	}
 	return c.Redirect(portal.ResetPath)
+}
+
+// takeBack gives an attempt back.
+func (p *resetPage) takeBack(ctx context.Context, v visit, ref reset.Ref) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return p.Tickets.TakeBack(ctx, v.tenant, v.ticket, ref)
 }
 
 // A form is what was sent.

@@ -51,6 +51,7 @@
   // send posts a form and shows the page that is answered.
   async function send(form, submitter) {
     const body = new URLSearchParams(new FormData(form, submitter));
+    body.set("live", "1"); // we show what follows: no need to wait for it
     for (const b of form.querySelectorAll("button")) b.disabled = true;
     form.setAttribute("aria-busy", "true");
     try {
