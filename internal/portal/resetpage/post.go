@@ -60,12 +60,12 @@ func (p *resetPage) post(c *pages.Call) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), submitTimeout)
 	defer cancel()
-	return p.submit(ctx, c, v, f, m.view)
+	return p.submit(ctx, c, v, &f, m.view)
 }
 
 // submit makes the request. From here on the work is done whether the browser stays
 // or leaves.
-func (p *resetPage) submit(ctx context.Context, c *pages.Call, v visit, f form, view ticket.View) error {
+func (p *resetPage) submit(ctx context.Context, c *pages.Call, v visit, f *form, view ticket.View) error {
 	id := reset.NewID()
 	ref := p.Publisher.Ref(id)
 	s := reset.Submission{

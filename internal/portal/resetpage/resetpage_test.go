@@ -40,6 +40,8 @@ type fake struct {
 	steps     []reset.Status
 	submitted []reset.Submission
 	passwords []string
+	kept      secret.Value // of the last submission, if keep says so
+	keep      bool
 	waits     []time.Duration
 	begun     int
 	takenBack int
@@ -70,7 +72,9 @@ func (f *fake) Submit(_ context.Context, s reset.Submission, password, _ secret.
 	defer f.mu.Unlock()
 	f.submitted, f.waits = append(f.submitted, s), append(f.waits, wait)
 	password.Reveal(func(b []byte) error { f.passwords = append(f.passwords, string(b)); return nil })
-	password.Wipe()
+	if f.kept = password; !f.keep {
+		password.Wipe()
+	}
 	return reset.Status{}, f.submitErr
 }
 
@@ -215,6 +219,20 @@ func TestForm(t *testing.T) {
 	if strings.Contains(b.log.String(), "N3w") {
 		t.Error("a password is in the log")
 	}
+}
+
+// The password is the publisher's from Submit on, which may still need it when the
+// page is answered.
+func TestPasswordIsGivenAway(t *testing.T) {
+	b := setup(t)
+	b.keep = true
+	b.do("POST", "/reset", b.form("live", "1"))
+	b.kept.Reveal(func(p []byte) error {
+		if string(p) != "N3w secret!" {
+			t.Errorf("after the answer, the password is %q", p)
+		}
+		return nil
+	})
 }
 
 // What cannot be sent is said, uses no attempt up, and is not shown again.
