@@ -29,6 +29,7 @@ authorization { users: [ { nkey: $WRITEBACK_PUBLISHER_NKEY }, { nkey: $WRITEBACK
 
 const (
 	closed = `{"error":{"code":503,"err_code":10077,"description":"store is closed"},"stream":"RECORDS","seq":0}`
+	astray = `{"error":{"code":503,"err_code":10063,"description":"expected stream sequence does not match"},"stream":"RECORDS","seq":0}`
 	behind = `{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 7"},"stream":"RECORDS","seq":0}`
 	silent = ""
 	none   = `{"error":{"code":404,"err_code":10037,"description":"no message found"}}`
@@ -50,6 +51,7 @@ func TestRefusedAfterItWasStored(t *testing.T) {
 	}{
 		{"its leader was being stopped", []string{closed, behind}, []string{"ours"}, nil},
 		{"its leader was being stopped, and another was first", []string{closed, behind}, []string{"theirs"}, reset.ErrConflict},
+		{"its leader was out of step", []string{astray, behind}, []string{"ours"}, nil},
 		{"it did not answer", []string{silent, behind}, []string{"ours"}, nil},
 		{"it did not answer, and reads back less than it has", []string{silent, behind, behind}, []string{"", "ours"}, nil},
 		{"another was first", []string{behind}, nil, reset.ErrConflict},

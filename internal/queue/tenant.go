@@ -57,6 +57,7 @@ const (
 	errWrongUnproved = 10164 // the same, with the rival still in flight
 	errTooLarge      = 10054
 	errNoMessage     = 10037
+	errOutOfStep     = 10063 // of a leader whose copy of the stream is not that of the others, which store the message
 	errNotNow        = 10008 // a cluster without a leader
 	errNoPeers       = 10005 // or one whose leader knows too few servers
 	errSlotText      = "maximum messages per subject exceeded"
@@ -173,10 +174,11 @@ func newest(err error) (seq uint64, ok bool) {
 	return seq, err == nil
 }
 
-// closing reports whether err is the refusal of a server that is being stopped.
-func closing(err error) bool {
+// alone reports whether err is a refusal that speaks for one server only: it could
+// not store what its cluster had agreed on.
+func alone(err error) bool {
 	var e *apiError
-	return errors.As(err, &e) && e.ErrCode == errStoreFailed && e.Description == errClosedText
+	return errors.As(err, &e) && (e.ErrCode == errOutOfStep || e.ErrCode == errStoreFailed && e.Description == errClosedText)
 }
 
 // readBack carries a sequence that was found by reading back out of the retry
@@ -256,7 +258,7 @@ func (t *Tenant) publish(ctx context.Context, msg *nats.Msg, hasty bool, judge f
 		case refusal(err) == errTooLarge:
 			return 0, backoff.Permanent(err)
 		case refusal(err) != 0:
-			ambiguous = ambiguous || closing(err)
+			ambiguous = ambiguous || alone(err)
 			err = judge(err, ambiguous)
 			if found := readBack(0); errors.As(err, &found) {
 				return uint64(found), nil
