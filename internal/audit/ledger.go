@@ -105,7 +105,8 @@ func (l *ledger) end(number uint64, f fate, hash [32]byte) {
 	}
 	e.fate, e.hash = f, hash
 	l.worth = l.worth || !e.checkpoint
-	l.advance(time.Time{})
+	// Who cuts may be the one that is on its way.
+	l.advance(time.Now().Add(-patience))
 	if l.stored >= checkpointAfter || len(l.gaps) >= gapsAfter {
 		select {
 		case l.full <- struct{}{}:

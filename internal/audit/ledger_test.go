@@ -134,6 +134,26 @@ func TestLedgerIsBounded(t *testing.T) {
 	}
 }
 
+// An event that is not stored for an hour keeps back no more than what was
+// written since it may be called uncertain.
+func TestLedgerBesideAStuckWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger()
+		l.begin(false)
+		for range time.Hour / time.Second {
+			time.Sleep(time.Second) // of the bubble
+			l.end(l.begin(false), stored, [32]byte{})
+		}
+		if n := len(l.open); n != 0 {
+			t.Errorf("the ledger holds %d numbers", n)
+		}
+		l.end(1, stored, hashOf(1))
+		if c := cut(t, l, false); c.From != 1 || c.To != 3601 || !slices.Equal(c.Gaps, []envelope.Gap{{First: 1, Count: 1, Uncertain: true}}) {
+			t.Errorf("checkpoint = %+v", c)
+		}
+	})
+}
+
 func TestCheckpointIsDueAfterManyRecords(t *testing.T) {
 	for _, f := range []fate{stored, void} {
 		l := newLedger()
