@@ -295,6 +295,10 @@ func (s *switches) next(log *audit.Log, name reset.SwitchName, on bool, c reset.
 		return nil, err
 	}
 	e.Sig = log.Sign(seal.KindSwitch, e.Signed())
+	// It would be stored for nobody, and its caller told that all is well.
+	if _, reason := s.judge(name, newest, reset.Stored{Seq: 1, Data: e.Encode()}); reason != "" {
+		return nil, fmt.Errorf("what this publisher signs is not believed (%s): has its key an end date in publishers?", reason)
+	}
 	return e, nil
 }
 

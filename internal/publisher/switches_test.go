@@ -348,6 +348,28 @@ func TestSwitchOutlivesItsKey(t *testing.T) {
 	})
 }
 
+// Whose own key is not believed any more sets nothing, and does not say that it did.
+func TestSwitchWithAnEndedKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer func() { w.stop() }()
+		pins, err := seal.NewPins([]seal.Pin{{Key: w.cfg.Log.Public(), NotAfter: time.Now().Add(time.Hour)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.cfg.Publishers = pins
+		w.second(t, "pub2")
+		time.Sleep(time.Hour + time.Minute)
+		var refusal *reset.Refusal
+		if s, err := w.SetSwitches(t.Context(), change(reset.SwitchWriteback, false)); !errors.As(err, &refusal) || refusal.Field != "writeback" {
+			t.Errorf("got %+v, %v", s, err)
+		}
+		if stored, _ := w.queue.Switch(t.Context(), reset.SwitchWriteback); stored.Seq != 0 {
+			t.Error("what nobody believes is stored")
+		}
+	})
+}
+
 // Until the switches were read nothing is accepted; afterwards they stay as they
 // are while the broker does not show them, and that is said.
 func TestSwitchesHidden(t *testing.T) {
