@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -39,6 +40,8 @@ type Journal struct {
 	ledger  *ledger
 	started chan struct{} // closed when the first event is stored
 	queue   chan *note
+
+	writing atomic.Int64 // how many events Run has in hand: one or none
 
 	mu   sync.Mutex
 	lost uint64
@@ -126,8 +129,8 @@ func (j *Journal) Lost() uint64 {
 	return j.lost
 }
 
-// Waiting returns how many events wait to be written.
-func (j *Journal) Waiting() int { return len(j.queue) }
+// Waiting returns how many events wait until they are stored.
+func (j *Journal) Waiting() int { return len(j.queue) + int(j.writing.Load()) }
 
 func (j *Journal) enqueue(f envelope.Fact, private *envelope.Private) *note {
 	n := &note{at: time.Now(), fact: f, private: private, stored: make(chan struct{})}
@@ -204,6 +207,8 @@ func (j *Journal) checkpoint(ctx context.Context, final bool) {
 
 // write stores an event, for as long as it takes or until ctx ends.
 func (j *Journal) write(ctx context.Context, at time.Time, f envelope.Fact, private *envelope.Private) bool {
+	j.writing.Add(1)
+	defer j.writing.Add(-1)
 	c, isCheckpoint := f.(envelope.Checkpoint)
 	number := j.ledger.begin(isCheckpoint)
 	data, err := j.sign(number, at, f, private)
