@@ -20,14 +20,16 @@ func noteTokens(pub *publisher.Publisher) func(made, revoked []portal.Entry) {
 			note(e, envelope.TokenRevoked{Token: e.ID, Certificate: e.Certificate})
 		}
 		for _, e := range made {
-			f := envelope.TokenMade{Token: e.ID, Certificate: e.Certificate, Made: e.Made, NotAfter: e.NotAfter}
-			for _, o := range e.Operations {
-				f.Operations = append(f.Operations, o.String())
-			}
-			for _, k := range e.ActorKinds {
-				f.Actors = append(f.Actors, k.String())
-			}
-			note(e, f)
+			note(e, tokenMade(e))
 		}
 	}
+}
+
+// tokenMade is what the audit is told of an entry.
+func tokenMade(e portal.Entry) envelope.TokenMade {
+	f := envelope.TokenMade{Token: e.ID, Certificate: e.Certificate, Operations: e.MayDo(), Made: e.Made, NotAfter: e.NotAfter}
+	for _, k := range e.ActorKinds {
+		f.Actors = append(f.Actors, k.String())
+	}
+	return f
 }
