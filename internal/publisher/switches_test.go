@@ -348,6 +348,27 @@ func TestSwitchOutlivesItsKey(t *testing.T) {
 	})
 }
 
+// What a key has set that was stolen, and is in no list any more, counts as off
+// until somebody sets it with another.
+func TestSwitchOfAStolenKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer func() { w.stop() }()
+		set(t, w.Publisher, reset.SwitchWriteback, true)
+		fresh := keys.Signer(t, seal.PurposePublisher, 7)
+		w.cfg.Log, w.cfg.Publishers, w.cfg.Metrics = audit.NewLog(fresh, "pub2"), keys.Pins(t, fresh.Public()), prometheus.NewRegistry()
+		t.Cleanup(w.stop)
+		w.start()
+		time.Sleep(switchEvery)
+		if s := w.shows(t); onOff(s) != "false true" {
+			t.Errorf("got %+v, want what the stolen key has set to be off", s)
+		}
+		if s := set(t, w.Publisher, reset.SwitchWriteback, true); onOff(s) != "true true" {
+			t.Errorf("set with the new key: %+v", s)
+		}
+	})
+}
+
 // Whose own key is not believed any more sets nothing, and does not say that it did.
 func TestSwitchWithAnEndedKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
