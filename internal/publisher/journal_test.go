@@ -126,6 +126,22 @@ func TestReplicaSeen(t *testing.T) {
 	})
 }
 
+// Who has a consumer's key can invent runs, and not fill the memory with them.
+func TestRunsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer func() { w.stop() }()
+		by := keys.Signer(t, seal.PurposeConsumer, 2)
+		for range maxRuns + 10 {
+			time.Sleep(time.Millisecond) // of the bubble
+			w.announce(audit.NewLog(by, "replica1"), time.Now())
+		}
+		if n := len(w.tenants[tenantName].presence.runs["replica1"].twice); n > maxRuns {
+			t.Errorf("%d runs are remembered", n)
+		}
+	})
+}
+
 func TestJournalOfTenant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
