@@ -59,7 +59,10 @@ func (f *fake) Situation(tenant string) (reset.Situation, error) {
 	return f.situation(tenant)
 }
 
-func (f *fake) SetSwitches(_ context.Context, c reset.SwitchChange) (reset.Switches, error) {
+func (f *fake) SetSwitches(ctx context.Context, c reset.SwitchChange) (reset.Switches, error) {
+	if err := ctx.Err(); err != nil {
+		return reset.Switches{}, err
+	}
 	return f.set(c)
 }
 

@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"context"
 	"encoding/json"
 	"maps"
 	"net/http"
@@ -152,6 +153,22 @@ func TestPutSwitches(t *testing.T) {
 		if said := read(t, res); said["unlock"] != true || said["writeback"] != false {
 			t.Errorf("%s: answered %v", tt.body, said)
 		}
+	}
+}
+
+// A caller that leaves does not take the change with it.
+func TestPutSwitchesAndLeave(t *testing.T) {
+	b := operator(t)
+	var got reset.SwitchChange
+	b.publisher.set = func(c reset.SwitchChange) (reset.Switches, error) {
+		got = c
+		return reset.Switches{}, nil
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	leave()
+	b.do(httptest.NewRequest("PUT", "/v1/switches", strings.NewReader(`{"writeback":false}`)).WithContext(ctx))
+	if len(got.Set) != 1 {
+		t.Errorf("set %+v", got)
 	}
 }
 
