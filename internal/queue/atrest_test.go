@@ -276,6 +276,21 @@ func TestPushAfterLoss(t *testing.T) {
 	}
 	op.restart(t)
 	wantError(t, push(false), "tenant corp", "does not have REQUESTS", "-new")
+	// That streams were made is known also if a later tenant has trouble.
+	op.with(t, func(o *tenants.Operator, b tenants.Broker) error {
+		err := o.Add("acme", limits())
+		wantError(t, o.Push(within(t, 20*time.Second), b, "acme", "corp"), "tenant corp", "does not have REQUESTS")
+		return err
+	})
+	op.Stop()
+	if err := os.RemoveAll(op.StoreDir); err != nil {
+		t.Fatal(err)
+	}
+	op.restart(t)
+	op.with(t, func(o *tenants.Operator, b tenants.Broker) error {
+		wantError(t, o.Push(within(t, 20*time.Second), b, "acme"), "tenant acme", "does not have REQUESTS")
+		return nil
+	})
 	if err := push(true); err != nil {
 		t.Errorf("of a store that is new: %v", err)
 	}

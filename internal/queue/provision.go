@@ -216,6 +216,26 @@ func (c *Conn) checkDurable(ctx context.Context, servers int) error {
 	return err
 }
 
+// CheckRoom returns an error if a server that answers may store less than so many
+// bytes. c must be in the system account.
+func (c *Conn) CheckRoom(ctx context.Context, bytes int64) error {
+	_, err := c.askServers(ctx, "$SYS.REQ.SERVER.PING.VARZ", nil, 0, func(varz []byte) error {
+		s, err := settingsOf(varz)
+		if err == nil && s.MaxStorage < bytes {
+			err = fmt.Errorf("server %s: has room for %d MiB (jetstream.max_file_store), and its tenants may take %d", s.server, s.MaxStorage>>20, bytes>>20)
+		}
+		return err
+	})
+	var refused *backoff.PermanentError
+	if errors.As(err, &refused) {
+		err = refused.Err
+	}
+	if err != nil {
+		return fmt.Errorf("asking the servers for their settings: %w", err)
+	}
+	return nil
+}
+
 // askServers asks all servers, gives each one's answer to judge, and returns how
 // many there were. It ends when so many as are known have answered, if that is
 // not 0, or when there are no more for a while. An error of judge is permanent.
@@ -249,26 +269,38 @@ func (c *Conn) askServers(ctx context.Context, subject string, body []byte, know
 
 // durable judges what one server says of itself.
 func durable(varz []byte) error {
+	s, err := settingsOf(varz)
+	if err == nil && !s.SyncAlways {
+		err = fmt.Errorf("server %s: jetstream.sync_interval is not \"always\": a power failure would lose what it has acknowledged", s.server)
+	}
+	return err
+}
+
+// serverSettings are those of a server's JetStream.
+type serverSettings struct {
+	server     string
+	SyncAlways bool  `json:"sync_always"`
+	MaxStorage int64 `json:"max_storage"` // bytes
+}
+
+func settingsOf(varz []byte) (serverSettings, error) {
 	var resp struct {
 		Server struct {
 			Name string `json:"name"`
 		} `json:"server"`
 		Data struct {
 			JetStream struct {
-				Config *struct {
-					SyncAlways bool `json:"sync_always"`
-				} `json:"config"`
+				Config *serverSettings `json:"config"`
 			} `json:"jetstream"`
 		} `json:"data"`
 	}
 	if err := json.Unmarshal(varz, &resp); err != nil {
-		return fmt.Errorf("reading a server's settings: %w", err)
+		return serverSettings{}, fmt.Errorf("reading a server's settings: %w", err)
 	}
-	switch cfg := resp.Data.JetStream.Config; {
-	case cfg == nil:
-		return fmt.Errorf("server %s: has no JetStream", resp.Server.Name)
-	case !cfg.SyncAlways:
-		return fmt.Errorf("server %s: jetstream.sync_interval is not \"always\": a power failure would lose what it has acknowledged", resp.Server.Name)
+	s := resp.Data.JetStream.Config
+	if s == nil {
+		return serverSettings{}, fmt.Errorf("server %s: has no JetStream", resp.Server.Name)
 	}
-	return nil
+	s.server = resp.Server.Name
+	return *s, nil
 }

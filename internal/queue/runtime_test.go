@@ -326,6 +326,63 @@ func TestTenantLimits(t *testing.T) {
 	}
 }
 
+// TestNoRoom: what a server has no room for is refused with the reason, before it is
+// told: it would take it, and show none of the tenant's streams after a restart.
+func TestNoRoom(t *testing.T) {
+	t.Parallel()
+	op := operate(t)
+	op.add(t, "corp")
+	much := tenants.Limits{Storage: 9 << 30, Connections: 1}
+	op.with(t, func(o *tenants.Operator, b tenants.Broker) error {
+		if err := o.Limit("corp", much); err != nil {
+			return err
+		}
+		wantError(t, o.Push(within(t, 20*time.Second), b, "corp"), "has room for 8192 MiB (jetstream.max_file_store)", "may take 9216")
+		if err := o.Limit("corp", limits()); err != nil {
+			return err
+		}
+		if err := o.Add("acme", much); err != nil {
+			return err
+		}
+		wantError(t, o.Push(within(t, 20*time.Second), b, "acme"), "has room for 8192 MiB")
+		if err := o.Remove(within(t, 20*time.Second), b, "acme"); err != nil {
+			return fmt.Errorf("removing what there was no room for: %w", err)
+		}
+		return o.Push(within(t, 20*time.Second), b, "corp")
+	})
+}
+
+// TestRemovedStaysRemoved: a server that does not hear that accounts are deleted
+// brings them back, and nobody is a user of them any more.
+func TestRemovedStaysRemoved(t *testing.T) {
+	t.Parallel()
+	op := operate(t)
+	op.add(t, "acme")
+	users := []user{op.user(t, "acme", con, "east"), op.user(t, "acme", aud, "east"), op.user(t, "acme", pro, "east")}
+	op.with(t, func(o *tenants.Operator, b tenants.Broker) error {
+		all := b
+		all.Replicas = 2
+		wantError(t, o.Remove(within(t, 20*time.Second), all, "acme"), "1 of 2 servers of the broker answer")
+		if err := o.Push(within(t, 20*time.Second), b, "acme"); err != nil {
+			return fmt.Errorf("its streams are gone: %w", err)
+		}
+		return o.Remove(within(t, 20*time.Second), b, "acme")
+	})
+	deleted, err := filepath.Glob(op.StoreDir + "-accounts/*.deleted")
+	if err != nil || len(deleted) != len(users) {
+		t.Fatalf("the server has deleted %q (%v), want %d accounts", deleted, err, len(users))
+	}
+	for _, path := range deleted {
+		if err := os.Rename(path, strings.TrimSuffix(path, ".deleted")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	op.restart(t)
+	for _, u := range users {
+		op.refuses(t, u)
+	}
+}
+
 // TestOperatorIsStolen: after all keys were renewed, what the old ones signed is good
 // for nothing, the streams hold what they held, and the tenant goes on.
 func TestOperatorIsStolen(t *testing.T) {

@@ -44,52 +44,80 @@ func (b Broker) as(ctx context.Context, k *keys, role queue.Role, f func(*queue.
 	return f(conn)
 }
 
-// tell gives signed documents of accounts to all servers that run. One that does
-// not has them from the others when it is back.
-func (o *Operator) tell(ctx context.Context, b Broker, documents []string) error {
-	// Of two documents of an account, servers that were apart keep the one that was
-	// signed later.
-	now := time.Now().Unix()
-	if now < o.state.Told {
-		return fmt.Errorf("the clock of this machine is behind: the broker was told something at %s", time.Unix(o.state.Told, 0).UTC().Format(time.RFC3339))
+// tell has documents of accounts signed and gives them to all servers that run, and
+// returns how many those are. One that does not has them from the others when it is back.
+func (o *Operator) tell(ctx context.Context, b Broker, sign func() ([]string, error)) (servers int, err error) {
+	if err := o.awaitLater(ctx); err != nil {
+		return 0, err
 	}
-	o.state.Told = now
+	documents, err := sign()
+	if err != nil {
+		return 0, err
+	}
+	o.state.Told = time.Now().Unix()
 	if err := o.save(); err != nil {
-		return err
+		return 0, err
 	}
-	return b.as(ctx, o.keys("", accountSystem), queue.Operator, func(c *queue.Conn) error {
-		servers, err := c.UpdateAccounts(ctx, documents)
-		if err == nil {
-			b.Say(fmt.Sprintf("accounts: %d, known to servers: %d", len(documents), servers))
-		}
+	err = b.as(ctx, o.keys("", accountSystem), queue.Operator, func(c *queue.Conn) (err error) {
+		servers, err = c.UpdateAccounts(ctx, documents)
 		return err
 	})
+	if err == nil {
+		b.Say(fmt.Sprintf("accounts: %d, known to servers: %d", len(documents), servers))
+	}
+	return servers, err
+}
+
+// awaitLater waits for a second in which nothing was signed that the broker has: of
+// two documents of an account, servers that were apart keep the later one, and of
+// two from the same second either.
+func (o *Operator) awaitLater(ctx context.Context) error {
+	told := time.Unix(o.state.Told, 0)
+	wait := time.Until(told.Add(time.Second))
+	if wait > time.Second {
+		return fmt.Errorf("the clock of this machine is behind: the broker was told something at %s", told.UTC().Format(time.RFC3339))
+	}
+	select {
+	case <-time.After(wait):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Push makes the broker know tenants as they are here, with their streams, and the
 // accounts that are of none. It can be repeated; streams that were made once are made
 // again only for a broker that is new.
 func (o *Operator) Push(ctx context.Context, b Broker, tenants ...string) error {
-	var documents []string
 	for _, name := range tenants {
 		if o.state.Tenants[name] == nil {
 			return unknown(name)
 		}
-		own, err := o.documents(name, o.tenantAccounts()...)
-		if err != nil {
-			return err
-		}
-		documents = append(documents, own...)
 	}
-	// The publishers' account last: it imports the others.
-	rest, err := o.documents("", accountSettings, accountPublishers)
+	// A single server would take an account that it has no room for, and give it no
+	// streams: now if it is a new one, and otherwise after its next restart.
+	settings := o.keys("", accountSettings)
+	err := b.as(ctx, settings, queue.System, func(c *queue.Conn) error { return c.CheckRoom(ctx, o.storage()/int64(b.Replicas)) })
 	if err != nil {
 		return err
 	}
-	if err := o.tell(ctx, b, append(documents, rest...)); err != nil {
+	_, err = o.tell(ctx, b, func() ([]string, error) {
+		var documents []string
+		for _, name := range tenants {
+			own, err := o.documents(name, o.tenantAccounts()...)
+			if err != nil {
+				return nil, err
+			}
+			documents = append(documents, own...)
+		}
+		// The publishers' account last: it imports the others.
+		rest, err := o.documents("", accountSettings, accountPublishers)
+		return append(documents, rest...), err
+	})
+	if err != nil {
 		return err
 	}
-	err = b.as(ctx, o.keys("", accountSettings), queue.System, func(c *queue.Conn) error { return c.CheckDurable(ctx, b.Replicas) })
+	err = b.as(ctx, settings, queue.System, func(c *queue.Conn) error { return c.CheckDurable(ctx, b.Replicas) })
 	if err != nil {
 		return err
 	}
@@ -105,9 +133,23 @@ func (o *Operator) Push(ctx context.Context, b Broker, tenants ...string) error 
 		if err != nil {
 			return fmt.Errorf("tenant %s: %w", name, err)
 		}
+		if o.state.Tenants[name].Streams {
+			continue
+		}
 		o.state.Tenants[name].Streams = true
+		if err := o.save(); err != nil {
+			return err
+		}
 	}
-	return o.save()
+	return nil
+}
+
+// storage is what all tenants may take, in bytes.
+func (o *Operator) storage() (bytes int64) {
+	for _, t := range o.state.Tenants {
+		bytes += t.Storage
+	}
+	return bytes
 }
 
 // PushRole makes the broker know the account of the users with a role. Those that
@@ -117,11 +159,8 @@ func (o *Operator) PushRole(ctx context.Context, b Broker, tenant string, role q
 	if err != nil {
 		return err
 	}
-	documents, err := o.documents(tenant, account)
-	if err != nil {
-		return err
-	}
-	return o.tell(ctx, b, documents)
+	_, err = o.tell(ctx, b, func() ([]string, error) { return o.documents(tenant, account) })
+	return err
 }
 
 // Remove deletes a tenant, its streams and all that is in them. It can be repeated
@@ -131,19 +170,18 @@ func (o *Operator) Remove(ctx context.Context, b Broker, name string) error {
 	if t == nil {
 		return unknown(name)
 	}
-	remover, open, err := o.remover(name)
+	seed, err := newSeed(nkeys.CreateAccount)
 	if err != nil {
 		return err
 	}
-	delete(o.state.Tenants, name)
-	without, err := o.documents("", accountPublishers)
-	o.state.Tenants[name] = t // until it is gone
+	servers, err := o.tell(ctx, b, func() ([]string, error) { return o.farewell(name, seed) })
 	if err != nil {
 		return err
 	}
-	if err := o.tell(ctx, b, append(without, open)); err != nil {
-		return err
+	if servers < b.Replicas {
+		return fmt.Errorf("%d of %d servers of the broker answer: one that has not heard of it would bring the accounts back", servers, b.Replicas)
 	}
+	remover := &keys{Key: t.Accounts[modelAccount].Key, Signer: seed}
 	if err := b.as(ctx, remover, queue.Provisioner, func(c *queue.Conn) error { return c.DeleteStreams(ctx) }); err != nil {
 		return err
 	}
@@ -163,23 +201,38 @@ func (o *Operator) Remove(ctx context.Context, b Broker, name string) error {
 	return o.save()
 }
 
-// remover returns keys for users of a tenant's account who may delete its streams,
-// which nobody else may, and the signed document that lets them in.
-func (o *Operator) remover(tenant string) (*keys, string, error) {
-	c, err := o.claims(tenant, modelAccount)
+// farewell returns the last documents of a tenant's accounts, and those of the
+// publishers without it. Nobody is a user any more but whom the key of seed signs, who
+// may delete the streams, which nobody else may. A server that misses that the
+// accounts are deleted gives them back to the others, and it is these that it has.
+func (o *Operator) farewell(tenant, seed string) ([]string, error) {
+	t := o.state.Tenants[tenant]
+	delete(o.state.Tenants, tenant)
+	documents, err := o.documents("", accountPublishers)
+	o.state.Tenants[tenant] = t // until it is gone
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	seed, err := newSeed(nkeys.CreateAccount)
-	if err != nil {
-		return nil, "", err
+	for _, name := range o.tenantAccounts() {
+		c, err := o.claims(tenant, name)
+		if err != nil {
+			return nil, err
+		}
+		c.SigningKeys = make(jwt.SigningKeys)
+		if o.model[name].streams {
+			// A server that has no room for the account shows none of its streams.
+			c.Limits.DiskStorage = jwt.NoLimit
+			inbox := "_IN." + string(queue.Provisioner) + ".>"
+			err = addSigner(c, seed, jwt.Permission{Allow: jwt.StringList{"$JS.API.STREAM.DELETE.*"}}, jwt.Permission{Allow: jwt.StringList{inbox}})
+			if err != nil {
+				return nil, err
+			}
+		}
+		text, err := o.sign(c)
+		if err != nil {
+			return nil, fmt.Errorf("signing account %s: %w", c.Name, err)
+		}
+		documents = append(documents, text)
 	}
-	k := &keys{Key: c.Subject, Signer: seed}
-	inbox := "_IN." + string(queue.Provisioner) + ".>"
-	err = addSigner(c, k.Signer, jwt.Permission{Allow: jwt.StringList{"$JS.API.STREAM.DELETE.*"}}, jwt.Permission{Allow: jwt.StringList{inbox}})
-	if err != nil {
-		return nil, "", err
-	}
-	text, err := o.sign(c)
-	return k, text, err
+	return documents, nil
 }

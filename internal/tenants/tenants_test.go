@@ -1,6 +1,7 @@
 package tenants
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -180,10 +182,27 @@ func TestFile(t *testing.T) {
 func TestClockBehind(t *testing.T) {
 	o := create(t)
 	o.state.Told = time.Now().Add(time.Minute).Unix()
-	err := o.Push(t.Context(), Broker{Say: func(string) {}})
+	_, err := o.tell(t.Context(), Broker{}, nil)
 	if err == nil || !strings.Contains(err.Error(), "the clock of this machine is behind") {
 		t.Errorf("got %v, want the clock named", err)
 	}
+}
+
+// TestSameSecond: of two documents from one second, a server may believe either.
+func TestSameSecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := create(t)
+		o.state.Told = time.Now().Unix()
+		if err := o.awaitLater(t.Context()); err != nil || time.Now().Unix() <= o.state.Told {
+			t.Errorf("it is %d (%v), and the broker was told something at %d", time.Now().Unix(), err, o.state.Told)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		o.state.Told = time.Now().Unix()
+		if err := o.awaitLater(ctx); err != context.Canceled {
+			t.Errorf("interrupted: %v", err)
+		}
+	})
 }
 
 // TestSigners: each account has one key that signs users, and what they may do is
