@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -29,17 +30,18 @@ func Create(path string) (*Operator, error) {
 	if o.state.Accounts, err = o.newKeys(func(name string) bool { return !ofTenant(name) }); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := f.Close(); err != nil {
-		return nil, err
-	}
 	if err := o.acquire(); err != nil {
 		return nil, err
 	}
-	return o, o.save()
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		o.Close()
+		return nil, fmt.Errorf("%s: file exists", path)
+	}
+	if err := o.save(); err != nil {
+		o.Close()
+		return nil, err
+	}
+	return o, nil
 }
 
 // Open reads the file at path, and keeps others from opening it until Close.
@@ -90,6 +92,9 @@ func (o *Operator) read() error {
 	if mode := info.Mode(); !mode.IsRegular() || mode.Perm()&0o077 != 0 {
 		return fmt.Errorf("mode %04o; it must be a regular file that only its owner can read: use mode 0600", mode.Perm())
 	}
+	if owner := info.Sys().(*syscall.Stat_t).Uid; owner != 0 && int(owner) != os.Geteuid() {
+		return fmt.Errorf("belongs to user %d, neither to us nor to root", owner)
+	}
 	dec := json.NewDecoder(io.LimitReader(f, maxFile))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&o.state); err != nil {
@@ -101,7 +106,13 @@ func (o *Operator) read() error {
 	if err := o.check("accounts", o.state.Accounts, func(name string) bool { return !ofTenant(name) }); err != nil {
 		return err
 	}
+	if o.state.Tenants == nil {
+		return errors.New("tenants: is missing")
+	}
 	for name, t := range o.state.Tenants {
+		if t == nil {
+			return fmt.Errorf("tenants.%s: is empty", name)
+		}
 		if err := o.check("tenants."+name, t.Accounts, ofTenant); err != nil {
 			return err
 		}
@@ -112,8 +123,8 @@ func (o *Operator) read() error {
 // check returns an error unless the accounts that are meant have their keys.
 func (o *Operator) check(where string, have map[string]*keys, meant func(string) bool) error {
 	for name := range o.model {
-		if k := have[name]; meant(name) && (k == nil || !nkeys.IsValidPublicAccountKey(k.Key) || !isSeed(k.Signer, nkeys.PrefixByteAccount)) {
-			return fmt.Errorf("%s: account %s lacks a key", where, name)
+		if k := have[name]; meant(name) && (k == nil || k.Users == nil || !nkeys.IsValidPublicAccountKey(k.Key) || !isSeed(k.Signer, nkeys.PrefixByteAccount)) {
+			return fmt.Errorf("%s: account %s lacks a key, or its users", where, name)
 		}
 	}
 	return nil
@@ -130,7 +141,13 @@ func (o *Operator) save() error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(o.path), filepath.Base(o.path)+".*.new") // mode 0600
+	// Nobody else writes it, since the folder is locked; what a crash left is in it
+	// must not stay, and whose mode that had must not count.
+	unfinished := o.path + ".new"
+	if err := os.Remove(unfinished); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(unfinished, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}

@@ -123,6 +123,13 @@ func TestFile(t *testing.T) {
 	if _, err := Open(o.path); err == nil || !strings.Contains(err.Error(), "another command is using it") {
 		t.Errorf("opening it twice: %v", err)
 	}
+	second := filepath.Join(filepath.Dir(o.path), "second.json")
+	if _, err := Create(second); err == nil || !strings.Contains(err.Error(), "another command is using it") {
+		t.Errorf("making another one beside it: %v", err)
+	}
+	if _, err := os.Stat(second); !os.IsNotExist(err) {
+		t.Errorf("half a file is left: %v", err)
+	}
 	want, err := o.claims("corp", modelAccount)
 	if err != nil {
 		t.Fatal(err)
@@ -157,6 +164,9 @@ func TestFile(t *testing.T) {
 		{"half of it", "\"tenants\"", "", 0o600, "is not what"},
 		{"an unknown key", "\"tenants\"", "\"more\"", 0o600, "is not what"},
 		{"another operator's seed", "\"operator\": \"SO", "\"operator\": \"SA", 0o600, "operator: is not the seed"},
+		{"no tenants", "\"tenants\": {", "\"tenants\": null, \"told\": 0}{", 0o600, "tenants: is missing"},
+		{"an empty tenant", "\"corp\": {", "\"more\": null, \"corp\": {", 0o600, "tenants.more: is empty"},
+		{"no users", "\"users\": {}", "\"users\": null", 0o600, "lacks a key, or its users"},
 		{"a missing key", "\"CORP_CONSUMERS\"", "\"CORP_OTHERS\"", 0o600, "tenants.corp: account CORP_CONSUMERS lacks a key"},
 	}
 	for _, tt := range tests {
@@ -170,6 +180,14 @@ func TestFile(t *testing.T) {
 		}
 		if err != nil && strings.Contains(err.Error(), o.state.Operator[2:]) {
 			t.Errorf("%s: the error shows a key: %v", tt.name, err)
+		}
+	}
+	if os.Geteuid() == 0 { // only root can make a file of somebody else
+		if err := os.Chown(o.path, 12345, -1); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(o.path); err == nil || !strings.Contains(err.Error(), "belongs to user 12345") {
+			t.Errorf("of another user: %v", err)
 		}
 	}
 	if _, err := Open(filepath.Join(t.TempDir(), "none.json")); !os.IsNotExist(err) && !strings.Contains(fmt.Sprint(err), "no such file") {
