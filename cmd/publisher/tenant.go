@@ -5,8 +5,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -174,12 +174,13 @@ func act(ctx context.Context, a action, args []string, std cli.Streams) error {
 }
 
 func initOperator(f *tenantFlags) error {
-	if err := absent(f.accounts); err != nil {
-		return err
+	// Before the keys are made, so that there are none that no broker can be told of.
+	if err := create(f.accounts, 0o644); err != nil {
+		return cli.Usage(err)
 	}
 	o, err := tenants.Create(f.cfg.OperatorFile)
 	if err != nil {
-		return err
+		return errors.Join(err, os.Remove(f.accounts))
 	}
 	defer o.Close()
 	fmt.Fprintf(f.std.Out, "%s: made; who has it has the broker\n", f.cfg.OperatorFile)
@@ -187,11 +188,11 @@ func initOperator(f *tenantFlags) error {
 }
 
 func renew(_ context.Context, o *tenants.Operator, f *tenantFlags) error {
-	if err := absent(f.accounts); err != nil {
-		return err
+	if err := create(f.accounts, 0o644); err != nil {
+		return cli.Usage(err)
 	}
 	if err := o.Renew(); err != nil {
-		return err
+		return errors.Join(err, os.Remove(f.accounts))
 	}
 	return writeAccounts(o, f)
 }
@@ -201,7 +202,7 @@ func writeAccounts(o *tenants.Operator, f *tenantFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := create(f.accounts, []byte(text), 0o644); err != nil {
+	if err := os.WriteFile(f.accounts, []byte(text), 0o644); err != nil {
 		return err
 	}
 	fmt.Fprintf(f.std.Out, "%s: made; give it to the broker in place of nats/accounts.conf\n", f.accounts)
@@ -235,7 +236,7 @@ func makeCredential(_ context.Context, o *tenants.Operator, f *tenantFlags) erro
 		return cli.Usagef("-out: is missing")
 	}
 	// Before the user is made, so that there is none without a file.
-	if err := create(f.out, nil, 0o600); err != nil {
+	if err := create(f.out, 0o600); err != nil {
 		return cli.Usage(err)
 	}
 	text, err := o.Credential(f.name, queue.Role(f.role), f.user)
@@ -258,7 +259,13 @@ func removeTenant(ctx context.Context, o *tenants.Operator, f *tenantFlags) erro
 	if !f.yes {
 		return cli.Usagef("this deletes RECORDS and EVENTS of the tenant, its audit trail, for good, and shuts out its consumers and auditors; add -yes if that is meant")
 	}
-	return o.Remove(ctx, f.b, f.name)
+	if !slices.Contains(o.Tenants(), f.name) {
+		return cli.Usagef("tenant %q: there is none of that name", f.name)
+	}
+	if err := o.Remove(ctx, f.b, f.name); err != nil {
+		return fmt.Errorf("the tenant is not removed, or not all of it (run this again): %w", err)
+	}
+	return nil
 }
 
 func list(_ context.Context, o *tenants.Operator, f *tenantFlags) error {
@@ -286,21 +293,11 @@ func users(o *tenants.Operator, tenant string) string {
 	return strings.Join(list, ", ")
 }
 
-// absent returns an error if there is a file that is to be made, before keys are
-// made that it is for.
-func absent(path string) error {
-	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-		return cli.Usagef("%s: is there already", path)
-	}
-	return nil
-}
-
-// create makes a file that must not be there yet.
-func create(path string, text []byte, mode os.FileMode) error {
+// create makes an empty file that must not be there yet.
+func create(path string, mode os.FileMode) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(text)
-	return errors.Join(err, f.Sync(), f.Close())
+	return f.Close()
 }
