@@ -362,7 +362,7 @@ func TestRemovedStaysRemoved(t *testing.T) {
 	op.with(t, func(o *tenants.Operator, b tenants.Broker) error {
 		all := b
 		all.Replicas = 2
-		wantError(t, o.Remove(within(t, 20*time.Second), all, "acme"), "1 of 2 servers of the broker answer")
+		wantError(t, o.Remove(within(t, 3*time.Second), all, "acme"), "1 of 2 servers of the broker answer")
 		if err := o.Push(within(t, 20*time.Second), b, "acme"); err != nil {
 			return fmt.Errorf("its streams are gone: %w", err)
 		}

@@ -2,6 +2,7 @@ package tenants
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -174,12 +175,13 @@ func (o *Operator) Remove(ctx context.Context, b Broker, name string) error {
 	if err != nil {
 		return err
 	}
-	servers, err := o.tell(ctx, b, func() ([]string, error) { return o.farewell(name, seed) })
-	if err != nil {
-		return err
-	}
-	if servers < b.Replicas {
-		return fmt.Errorf("%d of %d servers of the broker answer: one that has not heard of it would bring the accounts back", servers, b.Replicas)
+	var few error
+	for servers := 0; servers < b.Replicas; {
+		servers, err = o.tell(ctx, b, func() ([]string, error) { return o.farewell(name, seed) })
+		if err != nil {
+			return errors.Join(err, few)
+		}
+		few = fmt.Errorf("%d of %d servers of the broker answer: one that has not heard of it would bring the accounts back", servers, b.Replicas)
 	}
 	remover := &keys{Key: t.Accounts[modelAccount].Key, Signer: seed}
 	if err := b.as(ctx, remover, queue.Provisioner, func(c *queue.Conn) error { return c.DeleteStreams(ctx) }); err != nil {
