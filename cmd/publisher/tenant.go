@@ -118,7 +118,7 @@ func actions() []action {
 }
 
 func tenantCommand(ctx context.Context, args []string, std cli.Streams) error {
-	if len(args) == 0 || strings.TrimLeft(args[0], "-") == "help" {
+	if len(args) == 0 || slices.Contains([]string{"help", "-help", "--help", "-h"}, args[0]) {
 		usage := std.Err
 		if len(args) > 0 {
 			usage = std.Out

@@ -114,8 +114,18 @@ func credential(o *Operator, tenant string, role queue.Role, user string) func()
 // others can read, or that lacks something, is refused in words that hold no key.
 func TestFile(t *testing.T) {
 	o := create(t)
+	unfinished := o.path + ".new" // of a command that crashed
+	if err := os.WriteFile(unfinished, []byte("half of it"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	if err := o.Add("corp", Limits{Storage: 1 << 20, Connections: 1}); err != nil {
 		t.Fatal(err)
+	}
+	if _, err := os.Stat(unfinished); !os.IsNotExist(err) {
+		t.Errorf("half a file is still there: %v", err)
+	}
+	if info, err := os.Stat(o.path); err != nil || info.Mode() != 0o600 {
+		t.Errorf("the file is %v, %v; want mode 0600", info.Mode(), err)
 	}
 	if _, err := o.Credential("corp", queue.Consumer, "east"); err != nil {
 		t.Fatal(err)
