@@ -175,37 +175,39 @@ func act(ctx context.Context, a action, args []string, std cli.Streams) error {
 
 func initOperator(f *tenantFlags) error {
 	// Before the keys are made, so that there are none that no broker can be told of.
-	if err := create(f.accounts, 0o644); err != nil {
-		return cli.Usage(err)
+	accounts, err := create(f.accounts, 0o644)
+	if err != nil {
+		return err
 	}
 	o, err := tenants.Create(f.cfg.OperatorFile)
 	if err != nil {
-		return errors.Join(err, os.Remove(f.accounts))
+		return discard(accounts, err)
 	}
 	defer o.Close()
 	fmt.Fprintf(f.std.Out, "%s: made; who has it has the broker\n", f.cfg.OperatorFile)
-	return writeAccounts(o, f)
+	return fillAccounts(accounts, o, f.std)
 }
 
 func renew(_ context.Context, o *tenants.Operator, f *tenantFlags) error {
-	if err := create(f.accounts, 0o644); err != nil {
-		return cli.Usage(err)
+	accounts, err := create(f.accounts, 0o644)
+	if err != nil {
+		return err
 	}
 	if err := o.Renew(); err != nil {
-		return errors.Join(err, os.Remove(f.accounts))
+		return discard(accounts, err)
 	}
-	return writeAccounts(o, f)
+	return fillAccounts(accounts, o, f.std)
 }
 
-func writeAccounts(o *tenants.Operator, f *tenantFlags) error {
+func fillAccounts(file *os.File, o *tenants.Operator, std cli.Streams) error {
 	text, err := o.BrokerConfig()
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(f.accounts, []byte(text), 0o644); err != nil {
+	if err := fill(file, []byte(text)); err != nil {
 		return err
 	}
-	fmt.Fprintf(f.std.Out, "%s: made; give it to the broker in place of nats/accounts.conf\n", f.accounts)
+	fmt.Fprintf(std.Out, "%s: made; give it to the broker in place of nats/accounts.conf\n", file.Name())
 	return nil
 }
 
@@ -236,15 +238,16 @@ func makeCredential(_ context.Context, o *tenants.Operator, f *tenantFlags) erro
 		return cli.Usagef("-out: is missing")
 	}
 	// Before the user is made, so that there is none without a file.
-	if err := create(f.out, 0o600); err != nil {
-		return cli.Usage(err)
+	file, err := create(f.out, 0o600)
+	if err != nil {
+		return err
 	}
 	text, err := o.Credential(f.name, queue.Role(f.role), f.user)
 	if err != nil {
-		return errors.Join(cli.Usage(err), os.Remove(f.out))
+		return discard(file, cli.Usage(err))
 	}
 	defer clear(text)
-	return os.WriteFile(f.out, text, 0o600)
+	return fill(file, text)
 }
 
 func revoke(ctx context.Context, o *tenants.Operator, f *tenantFlags) error {
@@ -294,10 +297,18 @@ func users(o *tenants.Operator, tenant string) string {
 }
 
 // create makes an empty file that must not be there yet.
-func create(path string, mode os.FileMode) error {
+func create(path string, mode os.FileMode) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if err != nil {
-		return err
-	}
-	return f.Close()
+	return f, cli.Usage(err)
+}
+
+// fill writes all of a file that create has made.
+func fill(f *os.File, text []byte) error {
+	_, err := f.Write(text)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// discard takes back a file that create has made, because of err.
+func discard(f *os.File, err error) error {
+	return errors.Join(err, f.Close(), os.Remove(f.Name()))
 }
