@@ -98,7 +98,7 @@ func (l *loaded) read() (err error) {
 	if l.publishers, err = seal.ParsePins("publishers", l.Publishers, seal.PurposePublisher); err != nil {
 		return err
 	}
-	if l.consumers, err = seal.ParsePins("consumers", seal.WithOwn(l.Consumers, l.signer.Public()), seal.PurposeConsumer); err != nil {
+	if l.consumers, err = seal.OwnPins("consumers", l.Consumers, l.signer.Public(), time.Now()); err != nil {
 		return err
 	}
 	if l.PolicyFile == "" {

@@ -101,7 +101,7 @@ func (l *loaded) read() (err error) {
 	if until, now := l.months.Until(), seal.MonthOf(time.Now()); until < now {
 		return fmt.Errorf("record_key_file: its last key was for %s, and it is %s; run `publisher init`", until, now)
 	}
-	if l.publishers, err = seal.ParsePins("publishers", seal.WithOwn(l.Publishers, l.signer.Public()), seal.PurposePublisher); err != nil {
+	if l.publishers, err = seal.OwnPins("publishers", l.Publishers, l.signer.Public(), time.Now()); err != nil {
 		return err
 	}
 	if len(l.Tenants) == 0 {

@@ -177,11 +177,15 @@ func ParsePins(name string, list []PinConfig, purpose Purpose) (Pins, error) {
 	return checked, nil
 }
 
-// WithOwn returns a list of pins with our own key in it, so that one list can
-// stand in the files of all who share it.
-func WithOwn(list []PinConfig, own PublicKey) []PinConfig {
-	if slices.ContainsFunc(list, func(c PinConfig) bool { return c.Key == own.String() }) {
-		return list
+// OwnPins is [ParsePins] with our own key in the list, whether it is there or not, so
+// that one list can stand in the files of all who share it. It must not be there with
+// an end that is over, since nobody would believe what we sign.
+func OwnPins(name string, list []PinConfig, own PublicKey, now time.Time) (Pins, error) {
+	i := slices.IndexFunc(list, func(c PinConfig) bool { return c.Key == own.String() })
+	if i < 0 {
+		list = append(slices.Clip(list), PinConfig{Key: own.String()})
+	} else if end := list[i].NotAfter; !end.IsZero() && now.After(end) {
+		return nil, fmt.Errorf("%s[%d].not_after: was %s, and this is the key that signing_key_file holds: use the new one there", name, i, end.UTC().Format(time.RFC3339))
 	}
-	return append(slices.Clip(list), PinConfig{Key: own.String()})
+	return ParsePins(name, list, own.purpose)
 }

@@ -223,7 +223,7 @@ func TestParsePublicKey(t *testing.T) {
 	}
 }
 
-func TestWithOwn(t *testing.T) {
+func TestOwnPins(t *testing.T) {
 	own, other := testSigner(t, PurposeConsumer, 1).Public(), testSigner(t, PurposeConsumer, 2).Public()
 	listed := []PinConfig{{Key: other.String()}, {Key: own.String(), NotAfter: noon}}
 	for _, tt := range []struct {
@@ -235,10 +235,13 @@ func TestWithOwn(t *testing.T) {
 		{"another one", listed[:1], 2},
 		{"our own too", listed, 2}, // and it keeps its end
 	} {
-		pins, err := ParsePins("consumers", WithOwn(tt.list, own), PurposeConsumer)
+		pins, err := OwnPins("consumers", tt.list, own, noon)
 		if err != nil || len(pins) != tt.want || pins[len(pins)-1].Key.ID() != own.ID() || pins[len(pins)-1].NotAfter.IsZero() != (tt.name != "our own too") {
 			t.Errorf("%s: the pins are %v, %v", tt.name, pins, err)
 		}
+	}
+	if _, err := OwnPins("consumers", listed, own, noon.Add(time.Second)); err == nil || !strings.Contains(err.Error(), "consumers[1].not_after: was ") {
+		t.Errorf("our own key has ended: %v", err)
 	}
 	if listed[1].Key != own.String() || listed[1].NotAfter != noon {
 		t.Error("the list is changed")
