@@ -128,8 +128,8 @@ var (
 
 // refusals says what the answers to every modify mean. What is neither here nor
 // with its operation is directory_error. Every refused modify changed nothing
-// (RFC 4511 section 4.6: a modify is atomic), which is why busy may be tried
-// again.
+// (RFC 4511 section 4.6: a modify is atomic), which is why the last three may be
+// tried again.
 var refusals = []meaning{
 	// ERROR_ACCESS_DENIED, ERROR_DS_INSUFF_ACCESS_RIGHTS, and Samba's refusal
 	// of a control right, which has no code.
@@ -141,6 +141,9 @@ var refusals = []meaning{
 	{ldap.LDAPResultNoSuchObject, anyWin32, reset.AccountNotFound},
 	{ldap.LDAPResultBusy, anyWin32, ""},
 	{ldap.LDAPResultUnavailable, anyWin32, ""},
+	// ERROR_DS_OPERATIONS_ERROR, trouble of the domain controller's own: Samba
+	// says so when it has waited in vain for its database.
+	{ldap.LDAPResultOperationsError, "00002020", ""},
 }
 
 // refused returns the error for a modify that was answered with a. Of a

@@ -38,6 +38,8 @@ func TestRefused(t *testing.T) {
 		{"read-only domain controller", setting, 10, "0000202B: RefErr: DSID-0310082F", reset.DirectoryError, "10 0000202B"},
 		{"busy", setting, 51, "", "", ""},
 		{"unavailable", setting, 52, "00000000: LdapErr", "", ""},
+		{"trouble of its own", setting, 1, "00002020: Operation unavailable", "", ""},
+		{"not signed in", setting, 1, "000004DC: LdapErr: DSID-0C090A5C, comment: a successful bind must be completed", reset.DirectoryError, "1 000004DC"},
 		{"never seen", setting, 123, "xyz", reset.DirectoryError, "123"},
 		{"seven digits", setting, 53, "000052D: SvcErr", reset.DirectoryError, "53"},
 		{"eight digits and no more", setting, 53, "0000052D", reset.PasswordRefused, ""},
@@ -74,6 +76,26 @@ func TestRefused(t *testing.T) {
 				t.Errorf("got %s with %+v, want %s with %q", o.Code, o.Details, tt.code, tt.detail)
 			}
 		})
+	}
+}
+
+func TestSearchAnswer(t *testing.T) {
+	for _, tt := range []struct {
+		result uint16
+		text   string
+		later  bool
+	}{
+		{1, "00002020: Operation unavailable", true},
+		{1, "000004DC: LdapErr: DSID-0C090A5C", false},
+		{3, "", true},
+		{51, "", true},
+		{52, "00000000: LdapErr", true},
+		{50, "00002098: SecErr", false},
+	} {
+		err := unfound("searching", newAnswer(tt.result, tt.text))
+		if got := errors.Is(err, reset.ErrDirectoryUnavailable); got != tt.later {
+			t.Errorf("%d %s: %v", tt.result, tt.text, err)
+		}
 	}
 }
 

@@ -82,6 +82,8 @@ func (a *answer) later() bool {
 	switch a.result {
 	case ldap.LDAPResultBusy, ldap.LDAPResultUnavailable, ldap.LDAPResultTimeLimitExceeded:
 		return true
+	case ldap.LDAPResultOperationsError:
+		return a.win32 == "00002020" // as in refusals
 	}
 	return false
 }
