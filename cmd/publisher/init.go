@@ -46,7 +46,7 @@ func initKeys(_ context.Context, args []string, std cli.Streams) error {
 	default:
 		return cli.Usagef("-role: must be publisher, provisioner or auditor")
 	}
-	for _, purpose := range []seal.Purpose{seal.PurposePublisher, seal.PurposeSlot} {
+	for _, purpose := range []seal.Purpose{seal.PurposePublisher, seal.PurposeSlot, seal.PurposeSession} {
 		file := string(purpose) + ".key"
 		made, err := seal.MakeKey(filepath.Join(*dir, file), purpose)
 		if err != nil {

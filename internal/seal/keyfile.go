@@ -30,6 +30,7 @@ const (
 	PurposeConsumer  Purpose = "consumer"  // signs announcements and records of the on-premises side
 	PurposeSlot      Purpose = "slot"      // names the slots of accounts; publishers only
 	PurposeRecord    Purpose = "record"    // encrypts what is personal in records, one key a month
+	PurposeSession   Purpose = "session"   // seals what browsers of signed-in people keep; publishers only
 )
 
 // A key file has one line a key: "wbkey1 PURPOSE BASE64", for a key of a month
