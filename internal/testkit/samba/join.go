@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	"github.com/go-ldap/ldap/v3"
+
+	"writeback/internal/testkit"
 )
 
 // joinVersion is raised by whoever changes what this file does, so that cached
@@ -27,8 +29,8 @@ func pairTemplate(ctx context.Context, root string, log io.Writer) (string, erro
 	if err != nil {
 		return "", err
 	}
-	name := "pair-" + key(filepath.Base(single), pairServices, joinVersion)
-	return cached(ctx, name, func(tmp string) error {
+	name := "pair-" + testkit.CacheKey(filepath.Base(single), pairServices, joinVersion)
+	return testkit.Cached(ctx, name, func(tmp string) error {
 		defer slow(log, "joining a second domain controller, about ten seconds, once")()
 		p := newPair(folder{root: root, dir: tmp})
 		defer p.DC1.Kill()

@@ -12,6 +12,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/go-ldap/ldap/v3"
 
+	"writeback/internal/testkit"
 	"writeback/internal/testkit/pki"
 )
 
@@ -89,7 +90,7 @@ func (p *Pair) start(ctx context.Context) error {
 
 // setUp gives both controllers what they need to start and to find each other.
 func (p *Pair) setUp() error {
-	if err := empty(p.path("tls")); err != nil {
+	if err := testkit.Empty(p.path("tls")); err != nil {
 		return err
 	}
 	ca, err := pki.New(p.path("tls"))
@@ -117,7 +118,7 @@ func (p *Pair) setUp() error {
 			return err
 		}
 		// A controller sees its own folder only.
-		if err := empty(d.path("tls")); err != nil {
+		if err := testkit.Empty(d.path("tls")); err != nil {
 			return err
 		}
 		for _, name := range []string{"ca.pem", d.name + ".pem", d.name + ".key"} {

@@ -2,21 +2,16 @@ package samba
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
-	"time"
 
-	"github.com/cenkalti/backoff/v4"
+	"writeback/internal/testkit"
 )
 
 // packages are what a domain controller and samba-tool need, without what
@@ -32,7 +27,7 @@ func rootFS(ctx context.Context, log io.Writer) (string, error) {
 	if os.Geteuid() != 0 {
 		return "", errors.New("a Samba domain needs root: it mounts, binds port 636 and changes user ids")
 	}
-	return cached(ctx, "root-"+key(suite, packages, isolate), func(tmp string) error {
+	return testkit.Cached(ctx, "root-"+testkit.CacheKey(suite, packages, isolate), func(tmp string) error {
 		if _, err := exec.LookPath("apt-get"); err != nil {
 			return errors.New("no apt-get on this machine: the Samba domain is made from Debian packages, so it needs Debian; elsewhere use compose.yaml")
 		}
@@ -41,10 +36,8 @@ func rootFS(ctx context.Context, log io.Writer) (string, error) {
 		if err != nil {
 			return err
 		}
-		if _, err := exec.LookPath("mmdebstrap"); err != nil {
-			if err := install(ctx, "mmdebstrap"); err != nil {
-				return err
-			}
+		if err := testkit.Install(ctx, "mmdebstrap", "mmdebstrap"); err != nil {
+			return err
 		}
 		var failed error
 		for _, archive := range list {
@@ -60,7 +53,7 @@ func rootFS(ctx context.Context, log io.Writer) (string, error) {
 
 // debootstrap makes a root file system in dir and checks the Samba in it.
 func debootstrap(ctx context.Context, dir, archive string) error {
-	if err := empty(dir); err != nil {
+	if err := testkit.Empty(dir); err != nil {
 		return err
 	}
 	// mmdebstrap wants a /proc that shows its own processes.
@@ -130,81 +123,4 @@ func parseArchives(targets string) []string {
 		}
 	}
 	return list
-}
-
-func install(ctx context.Context, pkg string) error {
-	for _, args := range [][]string{
-		{"update", "-qq"},
-		{"install", "-qq", "-y", "--no-install-recommends", pkg},
-	} {
-		if out, err := exec.CommandContext(ctx, "apt-get", args...).CombinedOutput(); err != nil {
-			return fmt.Errorf("installing %s, which makes Samba's root file system: apt-get %s: %w: %s", pkg, args[0], err, out)
-		}
-	}
-	return nil
-}
-
-// cached returns the folder called name in this machine's cache. If it is not
-// there, make fills it first; a make that fails or dies leaves nothing, and
-// of several processes one makes it while the others wait.
-func cached(ctx context.Context, name string, make func(tmp string) error) (string, error) {
-	cache, err := cacheDir()
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(cache, name)
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
-	}
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return "", err
-	}
-	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return "", err
-	}
-	defer lock.Close() // and so unlocks
-	// Without blocking, so that ctx is heard.
-	err = backoff.Retry(func() error { return syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) },
-		backoff.WithContext(backoff.NewConstantBackOff(100*time.Millisecond), ctx))
-	if err != nil {
-		return "", fmt.Errorf("waiting for %s: %w", lock.Name(), err)
-	}
-	if _, err := os.Stat(path); err == nil {
-		return path, nil // another process has made it meanwhile
-	}
-	tmp := path + ".tmp"
-	if err := empty(tmp); err != nil {
-		return "", err
-	}
-	if err := make(tmp); err != nil {
-		return "", errors.Join(err, os.RemoveAll(tmp))
-	}
-	return path, os.Rename(tmp, path)
-}
-
-// empty makes dir an empty directory, whatever it held.
-func empty(dir string) error {
-	if err := os.RemoveAll(dir); err != nil {
-		return err
-	}
-	return os.MkdirAll(dir, 0o755)
-}
-
-func cacheDir() (string, error) {
-	dir, err := os.UserCacheDir()
-	if err != nil { // no HOME, as in some CI
-		u, err := user.Current()
-		if err != nil {
-			return "", fmt.Errorf("looking for a cache folder: %w", err)
-		}
-		dir = filepath.Join(u.HomeDir, ".cache")
-	}
-	return filepath.Join(dir, "writeback"), nil
-}
-
-// key names a thing in the cache after what it was made from.
-func key(parts ...string) string {
-	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
-	return hex.EncodeToString(sum[:6])
 }

@@ -16,6 +16,8 @@ import (
 
 	"github.com/go-ldap/ldap/v3"
 	"golang.org/x/sys/unix"
+
+	"writeback/internal/testkit"
 )
 
 // helper makes the test binary the program that [TestParentKilled] kills. Its
@@ -265,7 +267,7 @@ func nothingLeft(t *testing.T, dir, ns string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cache, err := cacheDir()
+	cache, err := testkit.CacheDir()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -80,8 +80,8 @@ const (
 // template returns the folder of a stopped domain that is ready to be copied,
 // and makes it when this machine has none yet.
 func template(ctx context.Context, root string, log io.Writer) (string, error) {
-	name := "domain-" + key(filepath.Base(root), settings, staffRights, domainRights, templateVersion)
-	return cached(ctx, name, func(tmp string) error {
+	name := "domain-" + testkit.CacheKey(filepath.Base(root), settings, staffRights, domainRights, templateVersion)
+	return testkit.Cached(ctx, name, func(tmp string) error {
 		defer slow(log, "making the domain "+realm+", about ten seconds, once")()
 		dir := testkit.Directory{
 			Kind: "samba", BaseDN: baseDN, StaffDN: staffDN,
