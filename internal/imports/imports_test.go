@@ -72,6 +72,8 @@ var allowed = map[string][]string{
 	// What tests and the demo run on; nothing that ships imports it.
 	"internal/testkit":                 {},
 	"internal/testkit/pki":             {},
+	"internal/testkit/npm":             {"testkit"},
+	"internal/testkit/idp":             {"testkit/npm"},
 	"internal/testkit/samba":           {"testkit", "testkit/pki"},
 	"internal/testkit/fakead":          {"testkit", "testkit/pki"},
 	"internal/testkit/broker":          {"queue", "testkit", "testkit/pki"},

@@ -2,6 +2,7 @@ package signin
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -37,26 +38,16 @@ type bench struct {
 
 func newBench(t *testing.T, change ...func(*Config)) *bench {
 	t.Helper()
-	b := &bench{provider: newProvider(t), log: &syncBuffer{}}
-	mux := http.NewServeMux()
-	b.pages = httptest.NewTLSServer(mux)
-	t.Cleanup(b.pages.Close)
-	dir := t.TempDir()
-	write(t, filepath.Join(dir, "client-secret"), clientSecret+"\n")
-	if _, err := seal.MakeKey(filepath.Join(dir, "session.key"), seal.PurposeSession); err != nil {
-		t.Fatal(err)
-	}
-	b.cfg = Config{
-		Tenant: "corp", Issuer: b.provider.URL, CAFile: b.provider.caFile(t), ClientID: clientID,
-		ClientSecretFile: filepath.Join(dir, "client-secret"), SessionKeyFile: filepath.Join(dir, "session.key"),
-		RedirectURL: b.pages.URL + CallbackPath,
-		Account:     Account{Claim: "ad_guid", Kind: "object_guid"},
-		Groups:      Groups{Claim: "groups", Admins: []string{"wb-admins"}, Resets: []string{"wb-resets"}},
-	}
-	for _, c := range change {
-		c(&b.cfg)
-	}
-	b.client = b.newClient(t)
+	b := newPages(t)
+	b.provider = newProvider(t)
+	b.use(t, b.provider.URL, b.provider.caFile(t), change...)
+	return b
+}
+
+// newPages starts the pages, which have no provider yet.
+func newPages(t *testing.T) *bench {
+	t.Helper()
+	b := &bench{log: &syncBuffer{}}
 	page := func(within time.Duration) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			s, ok, err := b.client.Require(w, r, within)
@@ -68,6 +59,7 @@ func newBench(t *testing.T, change ...func(*Config)) *bench {
 			}
 		}
 	}
+	mux := http.NewServeMux()
 	mux.HandleFunc("/change", page(Fresh))
 	mux.HandleFunc("/admin", page(0))
 	mux.HandleFunc("GET "+CallbackPath, func(w http.ResponseWriter, r *http.Request) {
@@ -76,8 +68,31 @@ func newBench(t *testing.T, change ...func(*Config)) *bench {
 		}
 	})
 	mux.HandleFunc("POST /sign-out", func(w http.ResponseWriter, _ *http.Request) { b.client.SignOut(w) })
-	b.browser = b.newBrowser(t)
+	b.pages = httptest.NewTLSServer(mux)
+	t.Cleanup(b.pages.Close)
 	return b
+}
+
+// use lets the pages ask a provider, whose authority is in caFile.
+func (b *bench) use(t *testing.T, issuer, caFile string, change ...func(*Config)) {
+	t.Helper()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "client-secret"), clientSecret+"\n")
+	if _, err := seal.MakeKey(filepath.Join(dir, "session.key"), seal.PurposeSession); err != nil {
+		t.Fatal(err)
+	}
+	b.cfg = Config{
+		Tenant: "corp", Issuer: issuer, CAFile: caFile, ClientID: clientID,
+		ClientSecretFile: filepath.Join(dir, "client-secret"), SessionKeyFile: filepath.Join(dir, "session.key"),
+		RedirectURL: b.pages.URL + CallbackPath,
+		Account:     Account{Claim: "ad_guid", Kind: "object_guid"},
+		Groups:      Groups{Claim: "groups", Admins: []string{"wb-admins"}, Resets: []string{"wb-resets"}},
+	}
+	for _, c := range change {
+		c(&b.cfg)
+	}
+	b.client = b.newClient(t)
+	b.browser = b.newBrowser(t)
 }
 
 func (b *bench) newClient(t *testing.T) *Client {
@@ -100,8 +115,12 @@ func (b *bench) newBrowser(t *testing.T) *http.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The two servers have the same certificate.
-	return &http.Client{Jar: jar, Transport: b.pages.Client().Transport}
+	pool, err := roots(b.cfg.CAFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool.AddCert(b.pages.Certificate())
+	return &http.Client{Jar: jar, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
 }
 
 func showError(w http.ResponseWriter, err error) {
