@@ -34,14 +34,17 @@ type trip struct {
 // Require returns the session, if the browser has one whose user showed who they
 // are within the time given; 0 is any time. Where not, it sends the browser to the
 // provider and back to the page it asked for: ok is then false and the answer is
-// written, unless there is an *[Error] to be shown.
+// written, unless there is an *[Error] to be shown. A form is never sent there: its
+// page's Content-Security-Policy would forbid it, and what was typed would be lost
+// without a word.
 func (c *Client) Require(w http.ResponseWriter, r *http.Request, within time.Duration) (s Session, ok bool, err error) {
 	if s, ok = c.Session(w, r); ok && (within == 0 || s.Fresh(c.now(), within)) {
 		return s, true, nil
 	}
-	// A script that asks for data cannot sign anybody in.
-	if dest := r.Header.Get("Sec-Fetch-Dest"); dest != "" && dest != "document" {
-		return Session{}, false, &Error{Reason: SignedOut}
+	form := r.Method != http.MethodGet && r.Method != http.MethodHead
+	dest := r.Header.Get("Sec-Fetch-Dest")
+	if script := dest != "" && dest != "document"; form || script {
+		return Session{}, false, &Error{Reason: SignedOut, Back: ownPath(r)}
 	}
 	return Session{}, false, c.begin(w, r, within != 0)
 }
@@ -64,12 +67,9 @@ func (c *Client) begin(w http.ResponseWriter, r *http.Request, fresh bool) error
 }
 
 // ownPath returns where the browser is, as a path on this host whatever it is
-// made of. What was posted is gone: it leads back to the empty form.
+// made of.
 func ownPath(r *http.Request) string {
-	u := url.URL{Path: "/" + strings.TrimLeft(r.URL.Path, `/\`)}
-	if r.Method == http.MethodGet {
-		u.RawQuery = r.URL.RawQuery
-	}
+	u := url.URL{Path: "/" + strings.TrimLeft(r.URL.Path, `/\`), RawQuery: r.URL.RawQuery}
 	return u.String()
 }
 

@@ -28,6 +28,7 @@ type Session struct {
 	Overage bool          // the provider named too many groups to say which: Admin and Resets are false for that
 	Proved  time.Time     // when they last showed the provider who they are; zero if it does not say
 	Began   time.Time
+	Note    string // of the page that was last given one to [Client.Remember]
 	seen    time.Time
 }
 
@@ -47,6 +48,7 @@ type sealedSession struct {
 	Overage bool           `json:"ovr,omitempty"`
 	Proved  int64          `json:"auth,omitempty"` // seconds, as the others
 	Began   int64          `json:"iat"`
+	Note    string         `json:"note,omitempty"`
 	Seen    int64          `json:"seen"`
 }
 
@@ -69,7 +71,7 @@ func (c *Client) keep(w http.ResponseWriter, s Session) {
 	setCookie(w, c.sessions, sessionCookie, Idle, sealedSession{
 		Subject: s.Subject, Name: s.Name, Kind: s.Account.Kind, Account: s.Account.Value,
 		Admin: s.Admin, Resets: s.Resets, Overage: s.Overage,
-		Proved: seconds(s.Proved), Began: seconds(s.Began), Seen: seconds(s.seen),
+		Proved: seconds(s.Proved), Began: seconds(s.Began), Note: s.Note, Seen: seconds(s.seen),
 	})
 }
 
@@ -84,7 +86,7 @@ func (c *Client) Session(w http.ResponseWriter, r *http.Request) (Session, bool)
 		Tenant: c.cfg.Tenant, Subject: in.Subject, Name: in.Name,
 		Account: reset.Account{Kind: in.Kind, Value: in.Account},
 		Admin:   in.Admin, Resets: in.Resets, Overage: in.Overage,
-		Proved: at(in.Proved), Began: at(in.Began), seen: at(in.Seen),
+		Proved: at(in.Proved), Began: at(in.Began), Note: in.Note, seen: at(in.Seen),
 	}
 	now := c.now()
 	if now.Sub(s.seen) > Idle || now.Sub(s.Began) > Longest {
@@ -95,6 +97,13 @@ func (c *Client) Session(w http.ResponseWriter, r *http.Request) (Session, bool)
 		c.keep(w, s)
 	}
 	return s, true
+}
+
+// Remember has the session keep a note of at most 256 bytes for a page, which
+// finds it again where the same person comes back, at whatever publisher.
+func (c *Client) Remember(w http.ResponseWriter, s Session, note string) {
+	s.Note = note
+	c.keep(w, s)
 }
 
 // SignOut ends the session in this browser. The provider is not told.

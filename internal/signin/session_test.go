@@ -2,6 +2,7 @@ package signin
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +36,25 @@ func TestSessionEnds(t *testing.T) {
 				t.Errorf("%d sign-ins, want %d", b.provider.exchanges, tt.signIns)
 			}
 		})
+	}
+}
+
+func TestRemember(t *testing.T) {
+	b := newBench(t)
+	b.get(t, "/change")
+	r, _ := http.NewRequest("GET", b.pages.URL+"/change", nil)
+	r.AddCookie(b.cookie(sessionCookie))
+	s, ok := b.client.Session(httptest.NewRecorder(), r)
+	if !ok || s.Note != "" {
+		t.Fatalf("a new session: %t, note %q", ok, s.Note)
+	}
+	w := httptest.NewRecorder()
+	b.client.Remember(w, s, "what was asked for")
+	r.Header.Del("Cookie")
+	r.AddCookie(w.Result().Cookies()[0])
+	again, ok := b.newClient(t).Session(httptest.NewRecorder(), r)
+	if s.Note = "what was asked for"; !ok || again != s {
+		t.Errorf("another publisher finds %+v (%t), want %+v", again, ok, s)
 	}
 }
 

@@ -194,7 +194,7 @@ const (
 	Stale     Reason = "stale"      // not a sign-in that this browser began, or it took too long, or it was used already
 	Untrusted Reason = "untrusted"  // what the provider sent proves nothing
 	NotFresh  Reason = "not_fresh"  // the provider did not ask who the user is, though it was told to
-	SignedOut Reason = "signed_out" // there is no session, and this is not a page that could begin one
+	SignedOut Reason = "signed_out" // there is no session, or none that is fresh, and this is not a page that could begin one
 )
 
 // Reasons returns the closed set.

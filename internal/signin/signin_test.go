@@ -243,8 +243,7 @@ func TestSignIn(t *testing.T) {
 	}
 }
 
-// Where somebody was going, the query too, is where they arrive, unless it was
-// something they posted.
+// Where somebody was going, the query too, is where they arrive.
 func TestBackToThePage(t *testing.T) {
 	b := newBench(t)
 	there := b.step(t, b.pages.URL+"/admin?code=applied&since=1h").Header.Get("Location")
@@ -259,20 +258,19 @@ func TestBackToThePage(t *testing.T) {
 
 func TestOwnPath(t *testing.T) {
 	tests := []struct {
-		name, method, target, want string
+		name, target, want string
 	}{
-		{"a page", "GET", "/change", "/change"},
-		{"with a query", "GET", "/admin?a=b", "/admin?a=b"},
-		{"a form", "POST", "/change?a=b", "/change"},
-		{"another host", "GET", "https://evil.example/change", "/change"},
-		{"two slashes", "GET", "//evil.example/change", "/evil.example/change"},
-		{"a backslash", "GET", `/\evil.example`, "/evil.example"},
-		{"an escaped slash", "GET", "/%2fevil.example", "/evil.example"},
-		{"an escaped line end", "GET", "/%0d%0aSet-Cookie:x", "/%0D%0ASet-Cookie:x"},
+		{"a page", "/change", "/change"},
+		{"with a query", "/admin?a=b", "/admin?a=b"},
+		{"another host", "https://evil.example/change", "/change"},
+		{"two slashes", "//evil.example/change", "/evil.example/change"},
+		{"a backslash", `/\evil.example`, "/evil.example"},
+		{"an escaped slash", "/%2fevil.example", "/evil.example"},
+		{"an escaped line end", "/%0d%0aSet-Cookie:x", "/%0D%0ASet-Cookie:x"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			r := httptest.NewRequest(tt.method, "/", nil)
+			r := httptest.NewRequest("GET", "/", nil)
 			u, err := url.Parse(tt.target)
 			if err != nil {
 				t.Fatal(err)
@@ -282,7 +280,7 @@ func TestOwnPath(t *testing.T) {
 			}
 			r.URL = u
 			if got := ownPath(r); got != tt.want {
-				t.Errorf("ownPath(%s %s) = %q, want %q", tt.method, tt.target, got, tt.want)
+				t.Errorf("ownPath(%s) = %q, want %q", tt.target, got, tt.want)
 			}
 		})
 	}
@@ -304,19 +302,28 @@ func TestSignOut(t *testing.T) {
 	}
 }
 
-// A script cannot sign anybody in: it is told so, and is not sent to another
-// site.
-func TestScriptIsNotRedirected(t *testing.T) {
+// A script cannot sign anybody in, and a form must not be lost on the way: both
+// are told so.
+func TestOnlyPagesAreRedirected(t *testing.T) {
 	b := newBench(t)
-	for _, dest := range []string{"empty", "image"} {
-		req, _ := http.NewRequest("GET", b.pages.URL+"/admin", nil)
-		req.Header.Set("Sec-Fetch-Dest", dest)
+	for _, tt := range []struct{ method, dest, want string }{
+		{"GET", "empty", "refused: signed_out back=/change"},
+		{"GET", "image", "refused: signed_out back=/change"},
+		{"POST", "document", "refused: signed_out back=/change"},
+		{"POST", "", "refused: signed_out back=/change"},
+		{"GET", "document", ada},
+		{"POST", "document", ada},
+	} {
+		req, _ := http.NewRequest(tt.method, b.pages.URL+"/change", nil)
+		if req.Header.Set("Sec-Fetch-Dest", tt.dest); tt.dest == "" {
+			req.Header.Del("Sec-Fetch-Dest")
+		}
 		resp, err := b.browser.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := body(t, resp); got != "refused: signed_out back=" {
-			t.Errorf("Sec-Fetch-Dest %s: %q", dest, got)
+		if got := body(t, resp); got != tt.want {
+			t.Errorf("%s, Sec-Fetch-Dest %q: %q, want %q", tt.method, tt.dest, got, tt.want)
 		}
 	}
 }
