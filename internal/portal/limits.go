@@ -108,52 +108,6 @@ func (b *bucket) take(now time.Duration, n int, span time.Duration) time.Duratio
 // give puts back one that was taken of n in span.
 func (b *bucket) give(n int, span time.Duration) { *b -= bucket(span / time.Duration(n)) }
 
-// guesses are the changes of one account name whose current password was wrong,
-// or may have been. Active Directory counts wrong passwords in a row, too, and
-// forgets them only when none came for a while (lockOutObservationWindow, counted
-// from badPasswordTime). So a budget that fills up again bit by bit would lock the
-// account in the end: here as well all are forgotten at once.
-type guesses struct {
-	n     int
-	until time.Duration // forgotten from then on
-}
-
-// latest is how long after it was taken a change may still be tried.
-const latest = reset.Deadline + reset.ModifyTimeout
-
-// begin counts a change as wrong, until end says that it was not. If limit of
-// them are counted it returns how long it is until they are forgotten, else 0.
-func (g *guesses) begin(now time.Duration, limit int, window time.Duration) time.Duration {
-	if now >= g.until {
-		g.n = 0
-	}
-	if g.n >= limit {
-		return g.until - now
-	}
-	g.n++
-	g.until = now + latest + window
-	return 0
-}
-
-// end takes back one change that was counted.
-func (g *guesses) end() { g.n = max(g.n-1, 0) }
-
-// guessed reports whether a change with this outcome counts as a wrong password:
-// it is one, or the directory may have been asked and nobody knows its answer, as
-// is so before there is an outcome.
-func guessed(c reset.Code) bool {
-	switch c {
-	case reset.Applied, reset.AppliedPartly, // it was right
-		reset.PasswordTooShort, reset.PasswordTooSimple, reset.PasswordContainsName,
-		reset.PasswordInHistory, reset.PasswordTooRecent, reset.PasswordRefused, // the new one was at fault
-		reset.AccountNotFound, reset.AccountAmbiguous, reset.AccountDisabled, reset.AccountLocked,
-		reset.AccountProtected, reset.NotPermitted, reset.OperationOff, reset.InProgress,
-		reset.Invalid, reset.Unreadable: // it was not looked at
-		return false
-	}
-	return true
-}
-
 // An owner is an account name, as the one who asks for it sees it. Its owner and
 // administrators have a budget each, so that a wave of requests in a user's name
 // does not keep the help desk from that account, nor the other way round.
@@ -167,11 +121,10 @@ type limiter struct {
 	Limits
 	addresses *table[netip.Prefix, bucket]
 	accounts  *table[owner, bucket]
-	guesses   *table[owner, guesses]
 }
 
 func newLimiter(l Limits) *limiter {
-	return &limiter{l, newTable[netip.Prefix, bucket](), newTable[owner, bucket](), newTable[owner, guesses]()}
+	return &limiter{l, newTable[netip.Prefix, bucket](), newTable[owner, bucket]()}
 }
 
 // The limits, as logs and metrics name them.
@@ -213,30 +166,6 @@ func (l *limiter) submit(s reset.Submission) (wait time.Duration) {
 		wait = b.take(now, l.PerAccount, accountSpan)
 	})
 	return wait
-}
-
-// guess counts a change, whoever asks for it, in a domain with these rules. Unless
-// wait says that it is not to be tried, release is called when it is known that its
-// current password was not wrong.
-func (l *limiter) guess(s reset.Submission, r reset.Rules) (wait time.Duration, release func()) {
-	name := owner{tenant: s.Tenant, name: s.Account.Canonical()}
-	limit, window := l.wrongPasswords(r)
-	l.guesses.with(name, func(g *guesses, now time.Duration) {
-		wait = g.begin(now, limit, window)
-	})
-	return wait, func() {
-		l.guesses.with(name, func(g *guesses, _ time.Duration) { g.end() })
-	}
-}
-
-// wrongPasswords are WrongPasswords and WrongPasswordWindow as they must be in a
-// domain with these rules: two wrong ones remain to an account's owner, if the
-// threshold leaves any, and none is forgotten here that the domain remembers.
-func (l *limiter) wrongPasswords(r reset.Rules) (limit int, window time.Duration) {
-	if !r.Known || r.LockoutThreshold == 0 {
-		return l.WrongPasswords, l.WrongPasswordWindow
-	}
-	return min(l.WrongPasswords, max(1, int(r.LockoutThreshold)-2)), max(l.WrongPasswordWindow, r.LockoutWindow)
 }
 
 // tooMany is the refusal for what is beyond a limit. It says the same whether

@@ -398,7 +398,7 @@ func TestWrongPasswordsBelowTheThreshold(t *testing.T) {
 func TestGuessed(t *testing.T) {
 	want := []reset.Code{reset.WrongPassword, reset.DirectoryError, reset.Expired, reset.Unconfirmed}
 	for _, code := range reset.Codes() {
-		if got := guessed(code); got != slices.Contains(want, code) {
+		if got := Guessed(code); got != slices.Contains(want, code) {
 			t.Errorf("%s: got %t", code, got)
 		}
 	}

@@ -63,7 +63,7 @@ type Tenants interface {
 	SetSwitches(ctx context.Context, c reset.SwitchChange) (reset.Switches, error)
 }
 
-// A Config is what a portal needs; all of it but Proxies must be given.
+// A Config is what a portal needs; all of it but Guesses and Proxies must be given.
 type Config struct {
 	Publisher Publisher
 	Tenants   Tenants
@@ -73,6 +73,7 @@ type Config struct {
 	Log       zerolog.Logger        // one event a request, at info
 	Metrics   prometheus.Registerer // for writeback_portal_…
 	Limits    Limits                // see [DefaultLimits]
+	Guesses   *Guesses              // shared with who else asks for changes; default the API's own
 
 	// Proxies are believed about the address of who called them. Everybody
 	// else's is the one that the connection comes from.
@@ -108,6 +109,9 @@ func New(cfg Config) (http.Handler, error) {
 	}
 	if err := cfg.Limits.Check(); err != nil {
 		return nil, fmt.Errorf("portal: %w", err)
+	}
+	if cfg.Guesses == nil {
+		cfg.Guesses = NewGuesses(cfg.Limits)
 	}
 	a := &api{
 		Config:  cfg,

@@ -41,7 +41,7 @@ func (a *api) post(op reset.Operation) handler {
 			}
 			return nil, err
 		}
-		if !guessed(st.Outcome.Code) {
+		if !Guessed(st.Outcome.Code) {
 			release()
 		}
 		ev.request, ev.code = st.Ref.String(), string(st.Outcome.Code)
@@ -75,7 +75,7 @@ func (a *api) admit(s reset.Submission, ev *event) (release func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	wait, release := a.limits.guess(s, now.Rules)
+	wait, release := a.Guesses.Begin(s, now.Rules)
 	if wait > 0 {
 		return nil, ev.beyond(limitWrong, wait)
 	}
