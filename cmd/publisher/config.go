@@ -16,6 +16,7 @@ import (
 	"writeback/internal/queue"
 	"writeback/internal/reset"
 	"writeback/internal/seal"
+	"writeback/internal/signin"
 )
 
 // settings is publisher.yaml.
@@ -33,6 +34,7 @@ type settings struct {
 	Limits           portal.Limits    `yaml:"limits"`            // what is taken from one address and for one account
 	Publishers       []seal.PinConfig `yaml:"publishers"`        // keys that publishers sign with, besides our own: while it is replaced
 	Pages            pageSettings     `yaml:"pages"`             // the pages that people see
+	SignIn           []signin.Config  `yaml:"sign_in"`           // how people of a tenant sign in; without it nobody does, and there are no pages for it
 	Tenants          []tenant         `yaml:"tenants"`           // 1 at least
 }
 
@@ -120,6 +122,11 @@ func (l *loaded) read() (err error) {
 			return err
 		}
 		l.consumers = append(l.consumers, pins)
+	}
+	for i, c := range l.SignIn {
+		if !slices.ContainsFunc(l.Tenants, func(t tenant) bool { return t.Name == c.Tenant }) {
+			return fmt.Errorf("sign_in[%d].tenant: %q is none of tenants", i, c.Tenant)
+		}
 	}
 	return nil
 }

@@ -7,7 +7,13 @@ import (
 	"net/url"
 
 	"writeback/internal/portal"
+	"writeback/internal/portal/changepage"
 	"writeback/internal/portal/pages"
+	"writeback/internal/portal/resetpage"
+	"writeback/internal/portal/signinpage"
+	"writeback/internal/publisher"
+	"writeback/internal/signin"
+	"writeback/internal/ticket"
 )
 
 // pageSettings is what can be set of the pages.
@@ -40,4 +46,19 @@ func (p *pageSettings) check(listen string, secure bool) error {
 		return fmt.Errorf("pages.brand.%w", err)
 	}
 	return nil
+}
+
+// addPages adds what people see to the frame.
+func (l *loaded) addPages(frame *pages.Frame, pub *publisher.Publisher, desk *ticket.Desk, people *signin.Set, guesses *portal.Guesses) error {
+	if err := resetpage.Add(resetpage.Config{Frame: frame, Tickets: desk, Publisher: pub, Rates: l.Pages.Rates}); err != nil {
+		return err
+	}
+	if people.Empty() {
+		return nil
+	}
+	door, err := signinpage.Add(frame, people)
+	if err != nil {
+		return err
+	}
+	return changepage.Add(changepage.Config{Frame: frame, Door: door, Publisher: pub, Rates: l.Pages.Rates, Guesses: guesses})
 }

@@ -15,9 +15,9 @@ import (
 	"writeback/internal/obs"
 	"writeback/internal/portal"
 	"writeback/internal/portal/pages"
-	"writeback/internal/portal/resetpage"
 	"writeback/internal/publisher"
 	"writeback/internal/queue"
+	"writeback/internal/signin"
 	"writeback/internal/ticket"
 )
 
@@ -47,6 +47,11 @@ func serve(ctx context.Context, args []string, std cli.Streams) error {
 	if err != nil {
 		return cli.Usagef("%s: tokens_file: %w", *path, err)
 	}
+	reg := obs.NewRegistry()
+	people, err := signin.NewSet(cfg.SignIn, log, reg)
+	if err != nil {
+		return cli.Usagef("%s: %w", *path, err)
+	}
 	if *validate {
 		fmt.Fprintf(std.Out, "%s is valid.\n", *path)
 		return nil
@@ -57,7 +62,6 @@ func serve(ctx context.Context, args []string, std cli.Streams) error {
 	}
 	defer conn.Close()
 
-	reg := obs.NewRegistry()
 	pub := publisher.New(publisher.Config{
 		Log:        audit.NewLog(cfg.signer, publisher.NewInstance()),
 		Publishers: cfg.publishers,
@@ -69,8 +73,10 @@ func serve(ctx context.Context, args []string, std cli.Streams) error {
 		Metrics:    reg,
 	})
 	desk := ticket.New(ticket.Config{Signer: cfg.signer, Publishers: cfg.publishers, Stores: cfg.stores(conn), Requests: pub})
+	guesses := portal.NewGuesses(cfg.Limits)
 	api, err := portal.New(portal.Config{
-		Publisher: pub, Tenants: pub, Tickets: desk, PublicURL: cfg.Pages.PublicURL, Tokens: tokens, Log: log, Metrics: reg, Limits: cfg.Limits, Proxies: cfg.proxies,
+		Publisher: pub, Tenants: pub, Tickets: desk, PublicURL: cfg.Pages.PublicURL, Tokens: tokens, Log: log, Metrics: reg,
+		Limits: cfg.Limits, Guesses: guesses, Proxies: cfg.proxies,
 	})
 	if err != nil {
 		return err
@@ -79,7 +85,7 @@ func serve(ctx context.Context, args []string, std cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	if err := resetpage.Add(resetpage.Config{Frame: frame, Tickets: desk, Publisher: pub, Rates: cfg.Pages.Rates}); err != nil {
+	if err := cfg.addPages(frame, pub, desk, people, guesses); err != nil {
 		return err
 	}
 	apiListener, err := listen(cfg.Listen, cfg.TLS, log)
@@ -111,7 +117,7 @@ func serve(ctx context.Context, args []string, std cli.Streams) error {
 		return nil
 	})
 	parts.Go(func() error {
-		return obs.Serve(running, opsListener, obs.Handler(reg, checks(conn, pub)...), 10*time.Second, time.Second, log)
+		return obs.Serve(running, opsListener, obs.Handler(reg, checks(conn, pub, people)...), 10*time.Second, time.Second, log)
 	})
 	parts.Go(func() error {
 		if err := cfg.checkStreams(running, conn); running.Err() == nil {
@@ -124,13 +130,17 @@ func serve(ctx context.Context, args []string, std cli.Streams) error {
 
 // checks are what /readyz says. A tenant without a consumer does not keep the
 // others, or who asks for an outcome, from being served.
-func checks(conn *queue.Conn, pub *publisher.Publisher) []obs.Check {
-	return []obs.Check{
+func checks(conn *queue.Conn, pub *publisher.Publisher, people *signin.Set) []obs.Check {
+	list := []obs.Check{
 		{Name: "broker", Run: conn.Check},
 		{Name: "record_key", Run: pub.Keys},
 		{Name: "consumers", Run: pub.Presence, Advisory: true},
 		{Name: "switches", Run: pub.Switches, Advisory: true},
 	}
+	if !people.Empty() {
+		list = append(list, obs.Check{Name: "sign_in", Run: people.Check, Advisory: true})
+	}
+	return list
 }
 
 // checkStreams waits for the broker and makes sure that its streams keep what

@@ -51,6 +51,8 @@ var allowed = map[string][]string{
 	"internal/portal/sse":        {},
 	"internal/portal/pages":      {"reset", "obs", "portal", "portal/sse"},
 	"internal/portal/resetpage":  {"reset", "secret", "portal", "portal/pages", "ticket"},
+	"internal/portal/signinpage": {"portal/pages", "signin"},
+	"internal/portal/changepage": {"reset", "secret", "portal", "portal/pages", "portal/resetpage", "portal/signinpage", "signin"},
 	"internal/portal/strictjson": {},
 	"internal/ticket":            {"reset", "secret", "seal", "envelope"},
 	"internal/signin":            {"reset", "seal", "obs", "config"}, // who somebody is; knows no page
@@ -64,7 +66,7 @@ var allowed = map[string][]string{
 	"internal/guard":            {"reset", "secret", "config"},
 
 	// Wiring.
-	"cmd/publisher": {"reset", "secret", "config", "cli", "obs", "seal", "envelope", "audit", "queue", "portal", "portal/pages", "portal/resetpage", "publisher", "tenants", "ticket"},
+	"cmd/publisher": {"reset", "secret", "config", "cli", "obs", "seal", "envelope", "audit", "queue", "portal", "portal/pages", "portal/resetpage", "portal/signinpage", "portal/changepage", "signin", "publisher", "tenants", "ticket"},
 	"cmd/consumer":  {"reset", "secret", "config", "cli", "obs", "seal", "unseal", "envelope", "audit", "queue", "consumer", "directory", "directory/policy", "guard"},
 	"cmd/audit":     {"reset", "config", "cli", "obs", "seal", "audit", "queue", "trail", "inspect", "export", "report"},
 	"cmd/demo":      {"lab"},

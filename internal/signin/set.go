@@ -47,6 +47,9 @@ func NewSet(cfgs []Config, log zerolog.Logger, metrics prometheus.Registerer) (*
 	return s, nil
 }
 
+// Empty reports whether nobody can sign in.
+func (s *Set) Empty() bool { return len(s.clients) == 0 }
+
 // For returns the client of the host that a request is for.
 func (s *Set) For(r *http.Request) (*Client, bool) {
 	host := plainHost(r.Host)

@@ -52,8 +52,7 @@ func (c *Call) Render(status int, name string, data any) error {
 		return err
 	}
 	c.w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	c.status = status
-	c.w.WriteHeader(status)
+	c.WriteHeader(status)
 	if c.Request.Method == http.MethodHead {
 		return nil
 	}
@@ -84,13 +83,22 @@ func (c *Call) Problem(status int, key string) error {
 
 // Redirect sends the browser to another page, which it gets with GET.
 func (c *Call) Redirect(to string) error {
-	c.status = http.StatusSeeOther
-	http.Redirect(c.w, c.Request, to, http.StatusSeeOther)
+	http.Redirect(c, c.Request, to, http.StatusSeeOther)
 	return nil
 }
 
-// Header returns the answer's headers.
+// Header, WriteHeader and Write make a call an [http.ResponseWriter], for what
+// answers by itself.
 func (c *Call) Header() http.Header { return c.w.Header() }
+
+// WriteHeader begins the answer.
+func (c *Call) WriteHeader(status int) {
+	c.status = status
+	c.w.WriteHeader(status)
+}
+
+// Write writes of the answer.
+func (c *Call) Write(b []byte) (int, error) { return c.w.Write(b) }
 
 // Body limits and returns what was posted.
 func (c *Call) Body(limit int64) *http.Request {
@@ -148,7 +156,6 @@ func (c *Call) Stream(reader string, f func(context.Context, *Stream) error) err
 
 // NoContent answers that there is nothing to read, and no browser comes back for it.
 func (c *Call) NoContent() error {
-	c.status = http.StatusNoContent
-	c.w.WriteHeader(c.status)
+	c.WriteHeader(http.StatusNoContent)
 	return nil
 }

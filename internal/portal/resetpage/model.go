@@ -12,32 +12,39 @@ import (
 	"writeback/internal/ticket"
 )
 
-// A model is what the page shows.
-type model struct {
+// A Model is what the page shows. The page for changes shows the same with the
+// current password in place of a ticket; see package changepage.
+type Model struct {
 	view ticket.View
 
-	Account   string // as its owner writes it; empty if it is not named so
-	Ticket    string // the id of the ticket, for the form
-	Form      bool   // something can be asked for
+	Page      string    // "reset" or "change": its path, and where its own texts begin
+	Current   bool      // the current password is asked for
+	SignedIn  bool      // by a session, not a ticket
+	User      string    // who is signed in; may be empty
+	Until     time.Time // when the obstacle ends, if that is known
+	Anew      string    // where it begins anew; empty if it does not
+	Account   string    // as its owner writes it; empty if it is not named so
+	Ticket    string    // the id of the ticket, for the form
+	Form      bool      // something can be asked for
 	CanReset  bool
 	CanUnlock bool
 	Again     bool   // it is not the first attempt
 	Left      int    // attempts
 	Obstacle  string // key of texts; empty if nothing is in the way
-	Rules     []rule
+	Rules     []Rule
 	Known     bool              // the rules are
 	Errors    map[string]string // keys of texts, by field
-	Result    *result
+	Result    *Result
 }
 
-// A rule is one of the domain's rules for passwords.
-type rule struct {
+// A Rule is one of the domain's rules for passwords.
+type Rule struct {
 	Kind string // of texts, and for the script that ticks it off
 	N    int    // the number of the rule, if it has one
 }
 
 // status is the HTTP status of the page.
-func (m *model) status() int {
+func (m *Model) status() int {
 	if m.Obstacle != "" && m.Result == nil {
 		return http.StatusServiceUnavailable
 	}
@@ -45,14 +52,14 @@ func (m *model) status() int {
 }
 
 // Live reports whether the page goes on.
-func (m *model) Live() bool { return m.Result != nil && m.Result.Live }
+func (m *Model) Live() bool { return m.Result != nil && m.Result.Live }
 
 // newModel returns what the page shows of a ticket.
-func newModel(c *pages.Call, v ticket.View, s reset.Situation) *model {
-	m := &model{view: v, Account: accountName(v), Ticket: hex.EncodeToString(v.ID[:]), Left: v.Attempts}
+func newModel(c *pages.Call, v ticket.View, s reset.Situation) *Model {
+	m := &Model{Page: "reset", view: v, Account: accountName(v), Ticket: hex.EncodeToString(v.ID[:]), Left: v.Attempts}
 	m.Again = v.Attempts < ticket.MaxAttempts
 	if v.Request != nil {
-		m.Result = newResult(c, *v.Request, v.Err, s)
+		m.Result = NewResult(c, *v.Request, v.Err, s)
 	}
 	if v.Err != nil || m.Result != nil && !m.Result.Retry {
 		return m
@@ -68,28 +75,28 @@ func newModel(c *pages.Call, v ticket.View, s reset.Situation) *model {
 	}
 	m.CanUnlock = m.CanUnlock && (s.Switches == nil || s.Switches.Unlock.On)
 	m.Form = m.Obstacle == ""
-	m.Rules, m.Known = rulesOf(s.Rules), s.Rules.Known
+	m.Rules, m.Known = RulesOf(s.Rules), s.Rules.Known
 	return m
 }
 
-// rulesOf returns the rules that there are.
-func rulesOf(r reset.Rules) (list []rule) {
+// RulesOf returns the rules that there are.
+func RulesOf(r reset.Rules) (list []Rule) {
 	if !r.Known {
 		return nil
 	}
 	if r.MinLength > 0 {
-		list = append(list, rule{"length", int(r.MinLength)})
+		list = append(list, Rule{"length", int(r.MinLength)})
 	}
 	if r.Complexity {
-		list = append(list, rule{"complexity", 0}, rule{"name", 0})
+		list = append(list, Rule{"complexity", 0}, Rule{"name", 0})
 	}
 	if r.History > 0 {
-		list = append(list, rule{"history", int(r.History)})
+		list = append(list, Rule{"history", int(r.History)})
 	}
 	if days := int(r.MinAge.Hours() / 24); days > 0 {
-		list = append(list, rule{"age_days", days})
+		list = append(list, Rule{"age_days", days})
 	} else if hours := int(r.MinAge.Hours()); hours > 0 {
-		list = append(list, rule{"age_hours", hours})
+		list = append(list, Rule{"age_hours", hours})
 	}
 	return list
 }
@@ -103,8 +110,8 @@ func accountName(v ticket.View) string {
 	return ""
 }
 
-// A result is what became, or becomes, of a request.
-type result struct {
+// A Result is what became, or becomes, of a request.
+type Result struct {
 	Request   string
 	Operation reset.Operation
 	Live      bool // the page goes on
@@ -143,14 +150,16 @@ func hidden(c reset.Code) bool {
 func retryable(c reset.Code) bool {
 	switch c {
 	case reset.PasswordTooShort, reset.PasswordTooSimple, reset.PasswordContainsName, reset.PasswordInHistory, reset.PasswordTooRecent,
-		reset.PasswordRefused, reset.InProgress, reset.Unreadable, reset.Expired, reset.DirectoryError:
+		reset.PasswordRefused, reset.WrongPassword, reset.InProgress, reset.Unreadable, reset.Expired, reset.DirectoryError:
 		return true
 	}
 	return false
 }
 
-func newResult(c *pages.Call, st reset.Status, err error, s reset.Situation) *result {
-	r := &result{
+// NewResult returns what the page says of a request, in a tenant's situation. With
+// an error it is not to be tried again.
+func NewResult(c *pages.Call, st reset.Status, err error, s reset.Situation) *Result {
+	r := &Result{
 		Request: st.Ref.String(), Operation: st.Operation, Live: st.Open(time.Now()), Final: st.State == reset.Final,
 	}
 	if r.Operation == 0 {
@@ -190,7 +199,7 @@ func newResult(c *pages.Call, st reset.Status, err error, s reset.Situation) *re
 }
 
 // facts says the numbers of the rule that a password broke.
-func (r *result) facts(c *pages.Call, o reset.Outcome, s reset.Situation) {
+func (r *Result) facts(c *pages.Call, o reset.Outcome, s reset.Situation) {
 	add := func(key string, args ...any) {
 		if text, err := c.T(key, args...); err == nil {
 			r.Facts = append(r.Facts, text)

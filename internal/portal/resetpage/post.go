@@ -24,11 +24,11 @@ const (
 	// maxRead is how much is read of one that is longer: a browser that is
 	// still sending would not see the answer.
 	maxRead = 1 << 20
-	// submitTimeout is what a request may need to be made durable.
-	submitTimeout = 30 * time.Second
-	// plainWait is how long a browser without scripts waits for the outcome,
+	// SubmitTimeout is what a request may need to be made durable.
+	SubmitTimeout = 30 * time.Second
+	// PlainWait is how long a browser without scripts waits for the outcome,
 	// which mostly is there by then.
-	plainWait = 2 * time.Second
+	PlainWait = 2 * time.Second
 )
 
 // post is POST /reset.
@@ -58,7 +58,7 @@ func (p *resetPage) post(c *pages.Call) error {
 	if m.Errors = f.check(); len(m.Errors) > 0 {
 		return c.Render(http.StatusUnprocessableEntity, "reset.html", m)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), submitTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), SubmitTimeout)
 	defer cancel()
 	return p.submit(ctx, c, v, &f, m.view)
 }
@@ -86,7 +86,7 @@ func (p *resetPage) submit(ctx context.Context, c *pages.Call, v visit, f *form,
 		return c.Redirect(portal.ResetPath) // somebody was faster: a double click, another tab
 	}
 	c.Note(v.tenant, ref.String(), "")
-	wait := plainWait
+	wait := PlainWait
 	if f.live {
 		wait = 0
 	}
@@ -135,12 +135,18 @@ func (f *form) check() map[string]string {
 	if f.operation == reset.Unlock {
 		return nil
 	}
-	if key := passwordError(f.password); key != "" {
+	return CheckNew(f.password, f.again)
+}
+
+// CheckNew returns what is wrong with a new password that was typed twice, by the
+// fields password and again: keys of texts.
+func CheckNew(password, again secret.Value) map[string]string {
+	if key := passwordError(password); key != "" {
 		return map[string]string{"password": key}
 	}
 	same := false
-	f.password.Reveal(func(a []byte) error {
-		return f.again.Reveal(func(b []byte) error {
+	password.Reveal(func(a []byte) error {
+		return again.Reveal(func(b []byte) error {
 			same = bytes.Equal(a, b)
 			return nil
 		})
@@ -166,28 +172,56 @@ func passwordError(v secret.Value) string {
 	return "reset.error.text"
 }
 
-// readForm reads a form that was posted. Its passwords never become strings.
-func readForm(c *pages.Call) (f form, err error) {
+// Fields are what a form has, each in a buffer of its own. Its passwords never
+// become strings.
+type Fields map[string][]byte
+
+// Secret takes a field away as a secret.
+func (f Fields) Secret(name string) secret.Value {
+	v := secret.New(f[name])
+	delete(f, name)
+	return v
+}
+
+// Wipe overwrites what was not taken.
+func (f Fields) Wipe() {
+	for _, v := range f {
+		clear(v)
+	}
+}
+
+// ReadFields reads a form that was posted. There is nothing to wipe with an error.
+func ReadFields(c *pages.Call) (Fields, error) {
 	r := c.Body(maxRead)
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/x-www-form-urlencoded" {
-		return f, &reset.Refusal{Code: reset.UnsupportedMediaType, Field: "Content-Type"}
+		return nil, &reset.Refusal{Code: reset.UnsupportedMediaType, Field: "Content-Type"}
 	}
 	body := make([]byte, maxForm+1)
 	defer clear(body)
 	n, err := io.ReadFull(r.Body, body)
 	if err == nil {
 		io.Copy(io.Discard, r.Body)
-		return f, &reset.Refusal{Code: reset.TooLarge, Field: "body"}
+		return nil, &reset.Refusal{Code: reset.TooLarge, Field: "body"}
 	}
 	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return f, reset.BadField("body", "did not arrive")
+		return nil, reset.BadField("body", "did not arrive")
 	}
 	fields, err := parseForm(body[:n])
-	f.password, f.again = secret.New(fields["password"]), secret.New(fields["again"])
 	if err != nil {
-		f.wipe()
+		fields.Wipe()
+		return nil, err
+	}
+	return fields, nil
+}
+
+// readForm reads the form of the page.
+func readForm(c *pages.Call) (f form, err error) {
+	fields, err := ReadFields(c)
+	if err != nil {
 		return f, err
 	}
+	defer fields.Wipe()
+	f.password, f.again = fields.Secret("password"), fields.Secret("again")
 	f.ticket, f.live = string(fields["ticket"]), len(fields["live"]) > 0
 	switch string(fields["operation"]) {
 	case reset.Reset.String():
@@ -204,8 +238,8 @@ func readForm(c *pages.Call) (f form, err error) {
 // parseForm reads application/x-www-form-urlencoded (WHATWG URL, section 5.1) into
 // buffers of their own, which the caller clears, also when there is an error. A
 // field that is there twice is refused.
-func parseForm(body []byte) (map[string][]byte, error) {
-	fields := make(map[string][]byte)
+func parseForm(body []byte) (Fields, error) {
+	fields := make(Fields)
 	for len(body) > 0 {
 		var pair []byte
 		pair, body, _ = bytes.Cut(body, []byte("&"))

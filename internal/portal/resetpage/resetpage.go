@@ -177,7 +177,7 @@ func failed(c *pages.Call, err error) error {
 
 // look returns what the page shows now. Its error is one of package ticket if there
 // is nothing of this browser's to show.
-func (p *resetPage) look(ctx context.Context, c *pages.Call, v visit) (*model, error) {
+func (p *resetPage) look(ctx context.Context, c *pages.Call, v visit) (*Model, error) {
 	view, err := p.Tickets.Look(ctx, v.tenant, v.ticket, v.session)
 	if err != nil {
 		return nil, err

@@ -209,7 +209,7 @@ func TestForm(t *testing.T) {
 		t.Errorf("submitted: %+v, %s", s, b.waits[0])
 	}
 	b.do("POST", "/reset", b.form())
-	if b.waits[1] != plainWait {
+	if b.waits[1] != PlainWait {
 		t.Errorf("without scripts, the outcome is waited for %s", b.waits[1])
 	}
 	b.do("POST", "/reset", b.form("operation", "unlock", "password", "", "again", ""))
