@@ -23,7 +23,7 @@ func TestRealProvider(t *testing.T) {
 	}
 	provider, err := idp.Start(t.Context(), idp.Settings{
 		CertFile: cert.CertFile, KeyFile: cert.KeyFile, ClientID: clientID, ClientSecret: clientSecret,
-		RedirectURLs: []string{b.pages.URL + CallbackPath},
+		RedirectURLs: []string{b.pages.URL + CallbackPath}, Claims: []string{"name", "ad_guid", "groups"},
 		Users: map[string]map[string]any{
 			"ada": {"name": "Ada Lovelace", "ad_guid": adaGUID},
 			"bob": {"name": "Bob", "groups": []string{"staff", "wb-admins"}},

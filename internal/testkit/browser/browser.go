@@ -5,9 +5,13 @@ package browser
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/base64"
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -37,12 +41,19 @@ func need(ctx context.Context, program string) (string, error) {
 // A Browser is a running Chromium.
 type Browser struct{ ctx context.Context }
 
-// Start runs a browser, with a profile of its own, that ends with the test.
-func Start(t testing.TB) *Browser {
+// Start runs a browser, with a profile of its own, that ends with the test. Besides
+// the machine's authorities it believes these certificates of servers, by their
+// keys.
+func Start(t testing.TB, servers ...tls.Certificate) *Browser {
 	t.Helper()
 	file, err := need(t.Context(), "chromium")
 	if err != nil {
 		t.Fatal(err)
+	}
+	var pins []string
+	for _, s := range servers {
+		sum := sha256.Sum256(s.Leaf.RawSubjectPublicKeyInfo)
+		pins = append(pins, base64.StdEncoding.EncodeToString(sum[:]))
 	}
 	// The browser is ended by hand, not by the end of t.Context, so that it can
 	// close its files before the profile goes.
@@ -52,7 +63,7 @@ func Start(t testing.TB) *Browser {
 		chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("disable-sync", true), chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("hide-scrollbars", true),
-		chromedp.Flag("no-pings", true), chromedp.Flag("disable-domain-reliability", true),
+		chromedp.Flag("ignore-certificate-errors-spki-list", strings.Join(pins, ",")), chromedp.Flag("no-pings", true), chromedp.Flag("disable-domain-reliability", true),
 	)
 	ctx, cancel := chromedp.NewContext(allocator)
 	t.Cleanup(func() {

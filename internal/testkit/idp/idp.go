@@ -30,7 +30,9 @@ type Settings struct {
 	ClientID     string   `json:"client_id"`
 	ClientSecret string   `json:"client_secret"`
 	RedirectURLs []string `json:"redirect_uris"`
-	// Users have claims; each stands in their ID tokens for the scope profile.
+	// Claims are the names of those that stand in ID tokens, for the scope profile.
+	Claims []string `json:"claims"`
+	// Users have claims. One that is not here can be typed into the form.
 	Users map[string]map[string]any `json:"users"`
 }
 

@@ -1,5 +1,5 @@
 // A real OpenID Connect provider for tests: oidc-provider with one client, whose
-// users sign in with their names alone. It reads its settings from standard input,
+// users sign in with their names alone, or with claims for a user that is new. It reads its settings from standard input,
 // writes its issuer to standard output and ends with its parent.
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -13,7 +13,6 @@ await new Promise((ready) => server.listen(settings.port, '127.0.0.1', ready));
 const issuer = `https://127.0.0.1:${server.address().port}`;
 
 const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-const claims = [...new Set(Object.values(settings.users).flatMap(Object.keys))];
 const provider = new Provider(issuer, {
   clients: [{
     client_id: settings.client_id,
@@ -26,7 +25,7 @@ const provider = new Provider(issuer, {
   jwks: { keys: [{ ...privateKey.export({ format: 'jwk' }), alg: 'ES256', use: 'sig', kid: 'test' }] },
   enabledJWA: { idTokenSigningAlgValues: ['ES256', 'RS256'] },
   cookies: { keys: [randomBytes(32).toString('hex')] },
-  claims: { openid: ['sub'], profile: claims },
+  claims: { openid: ['sub'], profile: settings.claims },
   conformIdTokenClaims: false, // as others do: what is configured stands in the ID token
   features: { devInteractions: { enabled: false } },
   interactions: { url: (_, interaction) => `/interaction/${interaction.uid}` },
@@ -42,7 +41,7 @@ const provider = new Provider(issuer, {
 });
 
 const form = `<!doctype html><html lang="en"><title>Test provider</title>
-<form method="post"><label>User <input name="user" autofocus></label>
+<form method="post"><label>User <input name="user" autofocus></label> <label>Claims <input name="claims"></label>
 <button name="do" value="in">Sign in</button> <button name="do" value="cancel">Cancel</button></form></html>`;
 
 const answer = provider.callback();
@@ -59,6 +58,7 @@ server.on('request', async (req, res) => {
     }
     const posted = new URLSearchParams(await text(req));
     const accountId = posted.get('user');
+    if (posted.get('claims')) settings.users[accountId] = JSON.parse(posted.get('claims'));
     const result = posted.get('do') === 'in' && settings.users[accountId]
       ? { login: { accountId } }
       : { error: 'access_denied' };
