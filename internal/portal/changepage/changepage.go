@@ -83,7 +83,7 @@ func (p *changePage) require(c *pages.Call, within time.Duration) (v visit, ok b
 	}
 	v.note = parseNote(v.Note)
 	if v.Account == (reset.Account{}) {
-		return v, false, c.Problem(http.StatusForbidden, "change.nobody")
+		return v, false, signinpage.Forbid(c, v.Session, "change.nobody")
 	}
 	return v, true, nil
 }

@@ -117,6 +117,20 @@ func Status(r signin.Reason) int {
 	return 0
 }
 
+// A model is what the page shows: the texts that begin with Key, and a link back if
+// there is one.
+type model struct {
+	Key, Back string
+	SignedIn  bool
+	User      string
+}
+
 func show(c *pages.Call, status int, key, back string) error {
-	return c.Render(status, "sign-in.html", struct{ Key, Back string }{key, back})
+	return c.Render(status, "sign-in.html", model{Key: key, Back: back})
+}
+
+// Forbid says to somebody who is signed in, in the texts that begin with key, that
+// this is not for them. They can sign out and come back as somebody else.
+func Forbid(c *pages.Call, s signin.Session, key string) error {
+	return c.Render(http.StatusForbidden, "sign-in.html", model{Key: key, SignedIn: true, User: s.Name})
 }

@@ -224,6 +224,12 @@ func (tab *Tab) Press(keys string) {
 	tab.do(chromedp.KeyEvent(keys))
 }
 
+// ClearCookies takes all cookies from the window.
+func (tab *Tab) ClearCookies() {
+	tab.t.Helper()
+	call(tab, network.ClearBrowserCookies, cdp.Empty{})
+}
+
 // Back goes to the page before.
 func (tab *Tab) Back() {
 	tab.t.Helper()

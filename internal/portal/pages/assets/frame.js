@@ -75,6 +75,7 @@
     }
     document.title = next.title;
     document.querySelector("main").replaceWith(main);
+    document.querySelector("header").replaceWith(next.querySelector("header"));
     document.getElementById("reference").replaceWith(next.getElementById("reference"));
     if (url !== location.href) history.pushState(null, "", url);
     prepare(main);

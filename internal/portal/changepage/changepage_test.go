@@ -1,0 +1,400 @@
+package changepage
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"writeback/internal/portal"
+	"writeback/internal/portal/pages"
+	"writeback/internal/portal/resetpage"
+	"writeback/internal/portal/signinpage"
+	"writeback/internal/reset"
+	"writeback/internal/seal"
+	"writeback/internal/secret"
+	"writeback/internal/signin"
+	"writeback/internal/testkit/idp"
+	"writeback/internal/testkit/pki"
+)
+
+// A fakePublisher says of every change what it is told to say.
+type fakePublisher struct {
+	resetpage.Publisher // nil: nothing else is asked of it
+
+	mu      sync.Mutex
+	outcome reset.Code // empty: it is at work
+	refusal error
+	got     []reset.Submission
+	said    []string // new and current passwords
+	ended   chan reset.Ref
+}
+
+func (p *fakePublisher) Submit(_ context.Context, s reset.Submission, password, current secret.Value, _ time.Duration) (reset.Status, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, v := range []secret.Value{password, current} {
+		v.Reveal(func(b []byte) error { p.said = append(p.said, string(b)); return nil })
+		v.Wipe()
+	}
+	if p.refusal != nil {
+		return reset.Status{}, p.refusal
+	}
+	p.got = append(p.got, s)
+	return p.status(reset.Ref{Publisher: "abcdef0123", ID: reset.ID{byte(len(p.got))}}), nil
+}
+
+func (p *fakePublisher) status(ref reset.Ref) reset.Status {
+	st := reset.Status{Ref: ref, State: reset.Accepted, Operation: reset.Change, Accepted: time.Now()}
+	if p.outcome != "" {
+		st.State, st.Final, st.Outcome = reset.Final, true, reset.Outcome{Code: p.outcome}
+	}
+	return st
+}
+
+func (p *fakePublisher) Status(_ context.Context, _ string, ref reset.Ref) (reset.Status, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.status(ref), nil
+}
+
+func (p *fakePublisher) Watch(_ context.Context, _ string, ref reset.Ref, f func(reset.Status) error) error {
+	p.mu.Lock()
+	st := p.status(ref)
+	p.mu.Unlock()
+	err := f(st)
+	p.ended <- ref
+	return err
+}
+
+func (p *fakePublisher) Situation(string) (reset.Situation, error) { return reset.Situation{}, nil }
+
+func (p *fakePublisher) submissions() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.got)
+}
+
+// A bench is the page with a real provider.
+type bench struct {
+	*fakePublisher
+	server   *httptest.Server
+	provider *idp.Provider
+	guesses  *portal.Guesses
+	log      *strings.Builder
+	ca       *pki.Authority
+}
+
+const adaSID, bobSID = "S-1-5-21-1-2-3-1105", "S-1-5-21-1-2-3-1106"
+
+func setup(t *testing.T) *bench {
+	t.Helper()
+	b := &bench{fakePublisher: &fakePublisher{ended: make(chan reset.Ref, 100)}, log: new(strings.Builder)}
+	var served http.Handler
+	b.server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { served.ServeHTTP(w, r) }))
+	t.Cleanup(b.server.Close)
+	dir := t.TempDir()
+	var err error
+	must := func() {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.ca, err = pki.New(dir)
+	must()
+	cert, err := b.ca.Server("login", []string{"127.0.0.1"})
+	must()
+	b.provider, err = idp.Start(t.Context(), idp.Settings{
+		CertFile: cert.CertFile, KeyFile: cert.KeyFile, ClientID: "writeback", ClientSecret: "s3cret",
+		RedirectURLs: []string{b.server.URL + signin.CallbackPath}, Claims: []string{"name", "sid_of_ad"},
+		Users: map[string]map[string]any{"ada": {"name": "Ada", "sid_of_ad": adaSID}, "bob": {"name": "Bob", "sid_of_ad": bobSID}},
+	})
+	must()
+	t.Cleanup(b.provider.Stop)
+	err = os.WriteFile(filepath.Join(dir, "client-secret"), []byte("s3cret"), 0o600)
+	must()
+	_, err = seal.MakeKey(filepath.Join(dir, "session.key"), seal.PurposeSession)
+	must()
+	log, metrics := zerolog.New(zerolog.SyncWriter(b.log)), prometheus.NewRegistry()
+	set, err := signin.NewSet([]signin.Config{{
+		Tenant: "corp", Issuer: b.provider.Issuer, CAFile: b.ca.CAFile, ClientID: "writeback", ClientSecretFile: filepath.Join(dir, "client-secret"),
+		SessionKeyFile: filepath.Join(dir, "session.key"), RedirectURL: b.server.URL + signin.CallbackPath,
+		Account: signin.Account{Claim: "sid_of_ad", Kind: "sid"},
+	}}, log, metrics)
+	must()
+	frame, err := pages.New(pages.Config{Log: log, Metrics: metrics})
+	must()
+	err = resetpage.Add(resetpage.Config{Frame: frame, Publisher: b.fakePublisher, Rates: portal.DefaultPageRates()})
+	must()
+	door, err := signinpage.Add(frame, set)
+	must()
+	b.guesses = portal.NewGuesses(portal.Limits{WrongPasswords: 3, WrongPasswordWindow: time.Hour})
+	err = Add(Config{Frame: frame, Door: door, Publisher: b.fakePublisher, Rates: portal.PageRates{PerAddress: 100, PerAccount: 100}, Guesses: b.guesses})
+	must()
+	served = frame.Over(http.NotFoundHandler())
+	return b
+}
+
+// A window is a browser of somebody who is signed in.
+type window struct {
+	*http.Client
+	b    *bench
+	page string // what it shows
+}
+
+func (b *bench) window(t *testing.T, user string) *window {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := b.ca.Pool()
+	pool.AppendCertsFromPEM(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: b.server.Certificate().Raw}))
+	w := &window{&http.Client{Jar: jar, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}, b, ""}
+	resp, err := w.Get(b.server.URL + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	resp, err = w.PostForm(resp.Request.URL.String(), url.Values{"user": {user}, "do": {"in"}})
+	w.show(t, resp, err)
+	return w
+}
+
+func (w *window) show(t *testing.T, resp *http.Response, err error) int {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.page = string(text)
+	return resp.StatusCode
+}
+
+func (w *window) get(t *testing.T, path string) int {
+	t.Helper()
+	resp, err := w.Get(w.b.server.URL + path)
+	return w.show(t, resp, err)
+}
+
+var formName = regexp.MustCompile(`name="ticket" value="([^"]*)"`)
+
+// form returns the filled-in form that the window shows.
+func (w *window) form(t *testing.T) url.Values {
+	t.Helper()
+	m := formName.FindStringSubmatch(w.page)
+	if m == nil {
+		t.Fatalf("the page has no form:\n%s", w.page)
+	}
+	return url.Values{"ticket": {m[1]}, "operation": {"change"}, "current": {"Old-c4nary-1"}, "password": {"New-c4nary-2"}, "again": {"New-c4nary-2"}}
+}
+
+func (w *window) post(t *testing.T, form url.Values, headers ...string) int {
+	t.Helper()
+	req, err := http.NewRequest("POST", w.b.server.URL+path, strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	resp, err := w.Do(req)
+	return w.show(t, resp, err)
+}
+
+// The account is the session's, whatever a form says, and so is the actor.
+func TestOnlyOnesOwn(t *testing.T) {
+	b := setup(t)
+	b.outcome = reset.Applied
+	ada := b.window(t, "ada")
+	form := ada.form(t)
+	for name, value := range map[string]string{
+		"account": bobSID, "sid": bobSID, "account.sid": bobSID, "upn": "bob@corp", "tenant": "other", "subject": "bob", "actor.kind": "admin",
+	} {
+		form.Set(name, value)
+	}
+	if status := ada.post(t, form); status != 200 || !strings.Contains(ada.page, "The new password is set") {
+		t.Fatalf("%d %s", status, ada.page)
+	}
+	s := b.got[0]
+	want := reset.Submission{
+		Tenant: "corp", Source: source, Address: "127.0.0.1", IdempotencyKey: form.Get("ticket"), Operation: reset.Change,
+		Account: reset.Account{Kind: reset.SID, Value: adaSID}, Actor: reset.Actor{Kind: reset.Self, Subject: "ada"},
+	}
+	if s != want {
+		t.Errorf("asked for %+v, want %+v", s, want)
+	}
+	if got := fmt.Sprint(b.said); got != "[New-c4nary-2 Old-c4nary-1]" {
+		t.Errorf("with the passwords %s", got)
+	}
+
+	// What became of it is for her alone, in this browser.
+	bob := b.window(t, "bob")
+	if strings.Contains(bob.page, "is set") || !strings.Contains(bob.page, "Current password") {
+		t.Errorf("another user sees %s", bob.page)
+	}
+	if ada.get(t, path); !strings.Contains(ada.page, "The new password is set") {
+		t.Errorf("a reload shows %s", ada.page)
+	}
+	if strings.Contains(b.log.String()+ada.page, "c4nary") || strings.Contains(b.log.String(), adaSID) {
+		t.Errorf("a password or the account is in the log or on the page:\n%s", b.log)
+	}
+}
+
+func TestFormsThatAreNotTaken(t *testing.T) {
+	b := setup(t)
+	ada := b.window(t, "ada")
+	good := ada.form(t)
+	with := func(name, value string) url.Values {
+		form := url.Values{}
+		for k, v := range good {
+			form[k] = v
+		}
+		form.Set(name, value)
+		return form
+	}
+	tests := []struct {
+		name    string
+		form    url.Values
+		headers []string
+		status  int
+		says    string
+	}{
+		{"of another site", good, []string{"Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example"}, 403, "Another website"},
+		{"of another site, in an old browser", good, []string{"Origin", "https://evil.example"}, 403, "Another website"},
+		{"as JSON", good, []string{"Content-Type", "application/json"}, 415, ""},
+		{"no current password", with("current", ""), nil, 422, "Please enter the password that you have now."},
+		{"no new password", with("password", ""), nil, 422, "Please enter a new password."},
+		{"two new passwords", with("again", "Another-1"), nil, 422, "The two passwords are not the same."},
+		{"no Unicode", with("password", "\xff\xfe"), nil, 422, ""},
+		{"a password of 10 kB", with("current", strings.Repeat("a", 10_000)), nil, 422, "Please enter the password that you have now."},
+		{"endless", with("current", strings.Repeat("a", 100_000)), nil, 413, ""},
+		{"no form's name", with("ticket", ""), nil, 400, ""},
+		{"a name of somebody's own", with("ticket", "../../x"), nil, 400, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if status := ada.post(t, tt.form, tt.headers...); status != tt.status || !strings.Contains(ada.page, tt.says) {
+				t.Errorf("%d, want %d and %q: %s", status, tt.status, tt.says, ada.page)
+			}
+			if n := b.submissions(); n != 0 {
+				t.Errorf("%d were asked for", n)
+			}
+			if strings.Contains(ada.page, "c4nary") {
+				t.Error("a password is on the page")
+			}
+		})
+	}
+	t.Run("without a session", func(t *testing.T) {
+		ada.Jar, _ = cookiejar.New(nil)
+		if status := ada.post(t, good); status != 401 || !strings.Contains(ada.page, "Your sign-in has ended") || b.submissions() != 0 {
+			t.Errorf("%d %s", status, ada.page)
+		}
+	})
+}
+
+// A form that was sent is not sent again: a double click, or going back, shows
+// what became of it.
+func TestOneFormOneRequest(t *testing.T) {
+	b := setup(t)
+	b.outcome = reset.PasswordInHistory
+	ada := b.window(t, "ada")
+	form := ada.form(t)
+	ada.post(t, form)
+	ada.post(t, form)
+	if n := b.submissions(); n != 1 || !strings.Contains(ada.page, "used before") {
+		t.Errorf("%d were asked for; the page shows %s", n, ada.page)
+	}
+	if next := ada.form(t); next.Get("ticket") == form.Get("ticket") {
+		t.Error("the form for another attempt has the same name")
+	}
+	if ada.post(t, ada.form(t)); b.submissions() != 2 {
+		t.Error("another attempt was not taken")
+	}
+}
+
+// Wrong current passwords use up the budget that the API has too; nothing else
+// does, for whatever the answer is about.
+func TestBudgetOfThePage(t *testing.T) {
+	ada := reset.Submission{Tenant: "corp", Account: reset.Account{Kind: reset.SID, Value: adaSID}}
+	tests := []struct {
+		name    string
+		outcome reset.Code
+		refusal error
+		left    int
+	}{
+		{"right", reset.Applied, nil, 3},
+		{"refused by policy", reset.PasswordTooShort, nil, 3},
+		{"wrong", reset.WrongPassword, nil, 2},
+		{"nobody knows", reset.Unconfirmed, nil, 2},
+		{"not taken", "", &reset.Refusal{Code: reset.NoConsumer}, 3},
+	}
+	b := setup(t)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := b.window(t, "ada")
+			before, _ := b.guesses.Left(ada, reset.Rules{})
+			b.outcome, b.refusal = tt.outcome, tt.refusal
+			w.post(t, w.form(t))
+			if tt.refusal == nil {
+				<-b.ended
+			}
+			if got, _ := b.guesses.Left(ada, reset.Rules{}); before-got != 3-tt.left {
+				t.Errorf("it used up %d, want %d", before-got, 3-tt.left)
+			}
+		})
+	}
+	b.outcome, b.refusal = reset.WrongPassword, nil
+	w := b.window(t, "ada")
+	w.post(t, w.form(t))
+	n := b.submissions()
+	if !strings.Contains(w.page, "The current password was wrong too often") {
+		t.Errorf("the page shows %s", w.page)
+	}
+	form := b.window(t, "bob").form(t) // of a page that was open before
+	if w.post(t, form); b.submissions() != n {
+		t.Error("another one was tried")
+	}
+	if bob := b.window(t, "bob"); !strings.Contains(bob.page, "After 3 wrong ones") {
+		t.Errorf("another user shows %s", bob.page)
+	}
+}
+
+func TestNote(t *testing.T) {
+	ref := reset.Ref{Publisher: "abcdef0123", ID: reset.ID{1}}
+	name := newForm()
+	if got := parseNote(note{true, name, ref}.String()); got != (note{true, name, ref}) {
+		t.Errorf("got %+v", got)
+	}
+	for _, text := range []string{"", "change", "change " + name, "change " + name + " x", "admin " + name + " " + ref.String()} {
+		if got := parseNote(text); got != (note{}) {
+			t.Errorf("parseNote(%q) = %+v", text, got)
+		}
+	}
+	text, _ := json.Marshal(name)
+	if !isForm(name) || isForm(string(text)) || isForm(name+"=") || isForm(name[:20]) {
+		t.Error("isForm")
+	}
+}
