@@ -124,7 +124,7 @@ func setup(t *testing.T) *bench {
 	b.provider, err = idp.Start(t.Context(), idp.Settings{
 		CertFile: cert.CertFile, KeyFile: cert.KeyFile, ClientID: "writeback", ClientSecret: "s3cret",
 		RedirectURLs: []string{b.server.URL + signin.CallbackPath}, Claims: []string{"name", "sid_of_ad"},
-		Users: map[string]map[string]any{"ada": {"name": "Ada", "sid_of_ad": adaSID}, "bob": {"name": "Bob", "sid_of_ad": bobSID}},
+		Users: map[string]map[string]any{"ada": {"name": "Ada", "sid_of_ad": adaSID}, "bob": {"name": "Bob", "sid_of_ad": bobSID}, "eve": {"name": "Eve", "sid_of_ad": "S-1-5-21-"}},
 	})
 	must()
 	t.Cleanup(b.provider.Stop)
@@ -260,6 +260,19 @@ func TestOnlyOnesOwn(t *testing.T) {
 	}
 	if strings.Contains(b.log.String()+ada.page, "c4nary") || strings.Contains(b.log.String(), adaSID) {
 		t.Errorf("a password or the account is in the log or on the page:\n%s", b.log)
+	}
+}
+
+// Who has no account, or a malformed one, can change nothing.
+func TestNobody(t *testing.T) {
+	b := setup(t)
+	form := b.window(t, "ada").form(t)
+	eve := b.window(t, "eve")
+	if !strings.Contains(eve.page, "Your account is not known here") || !strings.Contains(eve.page, `action="/sign-out"`) {
+		t.Errorf("the page shows %s", eve.page)
+	}
+	if status := eve.post(t, form); status != 403 || b.submissions() != 0 {
+		t.Errorf("%d, %d were asked for", status, b.submissions())
 	}
 }
 
