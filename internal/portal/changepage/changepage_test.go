@@ -43,6 +43,7 @@ type fakePublisher struct {
 	refusal error
 	got     []reset.Submission
 	said    []string // new and current passwords
+	kept    []secret.Value // the same, as they are
 	ended   chan reset.Ref
 }
 
@@ -51,7 +52,7 @@ func (p *fakePublisher) Submit(_ context.Context, s reset.Submission, password, 
 	defer p.mu.Unlock()
 	for _, v := range []secret.Value{password, current} {
 		v.Reveal(func(b []byte) error { p.said = append(p.said, string(b)); return nil })
-		v.Wipe()
+		p.kept = append(p.kept, v)
 	}
 	if p.refusal != nil {
 		return reset.Status{}, p.refusal
@@ -248,6 +249,16 @@ func TestOnlyOnesOwn(t *testing.T) {
 	}
 	if got := fmt.Sprint(b.said); got != "[New-c4nary-2 Old-c4nary-1]" {
 		t.Errorf("with the passwords %s", got)
+	}
+
+	// The publisher has taken them over, and may be at work with them still.
+	for i, v := range b.kept {
+		v.Reveal(func(got []byte) error {
+			if string(got) != b.said[i] {
+				t.Error("the page has wiped a password of the publisher's")
+			}
+			return nil
+		})
 	}
 
 	// What became of it is for her alone, in this browser.

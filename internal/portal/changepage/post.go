@@ -26,6 +26,13 @@ func (f *form) wipe() {
 	f.again.Wipe()
 }
 
+// take gives the passwords away, and with them the duty to wipe them.
+func (f *form) take() (password, current secret.Value) {
+	password, current = f.password, f.current
+	f.password, f.current = secret.Value{}, secret.Value{}
+	return password, current
+}
+
 // check returns what is wrong with a form, by its fields: keys of texts.
 func (f *form) check() map[string]string {
 	wrong := resetpage.CheckNew(f.password, f.again)
@@ -78,12 +85,12 @@ func (p *changePage) post(c *pages.Call) error {
 	if m.Errors = f.check(); len(m.Errors) > 0 {
 		return c.Render(http.StatusUnprocessableEntity, "reset.html", m)
 	}
-	return p.submit(c, v, f)
+	return p.submit(c, v, &f)
 }
 
 // submit makes the request. From here on the work is done whether the browser stays
 // or leaves.
-func (p *changePage) submit(c *pages.Call, v visit, f form) error {
+func (p *changePage) submit(c *pages.Call, v visit, f *form) error {
 	s := v.ask()
 	s.IdempotencyKey = f.name
 	if c.Address.IsValid() {
@@ -106,8 +113,7 @@ func (p *changePage) submit(c *pages.Call, v visit, f form) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), resetpage.SubmitTimeout)
 	defer cancel()
-	password, current := f.password, f.current
-	f.password, f.current = secret.Value{}, secret.Value{} // Submit's, which wipes them
+	password, current := f.take()
 	st, err := p.Publisher.Submit(ctx, s, password, current, patience)
 	if err != nil {
 		if r := (*reset.Refusal)(nil); errors.As(err, &r) {
