@@ -88,8 +88,8 @@ func (d *desk) signedIn(t *testing.T, u testkit.User) *browser.Tab {
 	return tab
 }
 
-// change fills in the form and sends it.
-func change(tab *browser.Tab, old, password, again string) {
+// fillChange fills in the form and sends it.
+func fillChange(tab *browser.Tab, old, password, again string) {
 	tab.Type("#current", old)
 	tab.Type("#password", password)
 	tab.Type("#again", again)
@@ -126,7 +126,7 @@ func (d *desk) outcome(t *testing.T, s stage, tt situation) {
 	if err := json.Unmarshal([]byte("{"+tt.fields+"}"), &body); err != nil {
 		t.Fatal(err)
 	}
-	change(tab, body.Current, body.Password, body.Password)
+	fillChange(tab, body.Current, body.Password, body.Password)
 	tab.AwaitText(says(reset.Change, tt.code))
 	d.look(t, tab, "change-"+string(tt.code))
 	retry := browser.Eval[bool](tab, `document.querySelector("#current") !== null`)
@@ -167,10 +167,10 @@ func TestChangePage(t *testing.T) {
 		tab := d.signedIn(t, u)
 		d.look(t, tab, "change-form")
 		tab.AwaitText("Ada Lovelace")
-		change(tab, current, fresh, fresh+"x")
+		fillChange(tab, current, fresh, fresh+"x")
 		tab.AwaitText("The two passwords are not the same.")
 		d.look(t, tab, "change-differ")
-		change(tab, current, fresh, fresh)
+		fillChange(tab, current, fresh, fresh)
 		tab.AwaitText("You can sign in with it now.")
 		if !s.opens(u, fresh) {
 			t.Error("the new password does not hold")
@@ -188,7 +188,7 @@ func TestChangePage(t *testing.T) {
 		tab := d.signedIn(t, u)
 		tab.AwaitText("After 3 wrong ones you must wait a while.")
 		for _, left := range []string{"After 2 wrong ones you must wait a while.", "After one more wrong one you must wait a while.", "The current password was wrong too often"} {
-			change(tab, "Wrong-Anchor-1", fresh, fresh)
+			fillChange(tab, "Wrong-Anchor-1", fresh, fresh)
 			tab.AwaitText(left)
 		}
 		d.look(t, tab, "change-too-many")
@@ -202,7 +202,7 @@ func TestChangePage(t *testing.T) {
 		u := newUser(t)
 		tab := d.signedIn(t, u)
 		tab.ClearCookies()
-		change(tab, current, fresh, fresh)
+		fillChange(tab, current, fresh, fresh)
 		tab.AwaitText("Your sign-in has ended")
 		if strings.Contains(tab.Text("header"), "Ada") {
 			t.Error("the page still says who is signed in")
@@ -242,7 +242,7 @@ func TestChangePage(t *testing.T) {
 		tab.Open(d.url + "/change")
 		d.asks(t, tab, u.SAMAccountName, map[string]any{"ad_anchor": u.ImmutableID})
 		tab.Await("#current")
-		change(tab, current, fresh, fresh)
+		fillChange(tab, current, fresh, fresh)
 		tab.Await("#result .good")
 		if !s.opens(u, fresh) {
 			t.Error("the new password does not hold")

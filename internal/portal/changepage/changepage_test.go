@@ -42,7 +42,7 @@ type fakePublisher struct {
 	outcome reset.Code // empty: it is at work
 	refusal error
 	got     []reset.Submission
-	said    []string // new and current passwords
+	said    []string       // new and current passwords
 	kept    []secret.Value // the same, as they are
 	ended   chan reset.Ref
 }
