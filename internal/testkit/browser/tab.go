@@ -102,16 +102,21 @@ func (tab *Tab) do(actions ...chromedp.Action[chromedp.Void]) {
 	run(tab, chromedp.Steps(actions...))
 }
 
-// run runs an action and returns its value.
+// run runs an action and returns its value. An element that was found while the page
+// was still being loaded, or gave way to another, is looked for again.
 func run[T any](tab *Tab, action chromedp.Action[T]) T {
 	tab.t.Helper()
 	ctx, cancel := context.WithTimeout(tab.ctx, patience)
 	defer cancel()
-	v, err := chromedp.Run(ctx, action)
-	if err != nil {
-		tab.t.Fatalf("the browser: %v\n%s", err, tab.content())
+	for {
+		v, err := chromedp.Run(ctx, action)
+		if err == nil {
+			return v
+		}
+		if ctx.Err() != nil || !strings.Contains(err.Error(), "Could not find node with given id") {
+			tab.t.Fatalf("the browser: %v\n%s", err, tab.content())
+		}
 	}
-	return v
 }
 
 // call sends one command of the protocol.
