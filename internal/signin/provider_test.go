@@ -39,6 +39,7 @@ type fakeProvider struct {
 	token     func(jwt string) string // changes the ID token
 	respond   http.HandlerFunc        // instead of the token endpoint
 	down      bool
+	seen      map[string]bool // connections; nil if they may be used again
 	exchanges int
 	asked     url.Values // the last authorization request
 }
@@ -58,6 +59,12 @@ func newProvider(t *testing.T) *fakeProvider {
 	f.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
+		if f.seen[r.RemoteAddr] {
+			panic(http.ErrAbortHandler) // closed without an answer
+		}
+		if f.seen != nil {
+			f.seen[r.RemoteAddr] = true
+		}
 		if f.down {
 			http.Error(w, "gone fishing", http.StatusServiceUnavailable)
 			return

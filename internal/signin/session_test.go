@@ -165,6 +165,17 @@ func TestProviderAway(t *testing.T) {
 	}
 }
 
+// A provider may close a connection that was idle, at any time: no code is lost
+// on one.
+func TestNoConnectionIsUsedTwice(t *testing.T) {
+	b := newBench(t)
+	b.browser.Transport.(*http.Transport).DisableKeepAlives = true
+	b.provider.set(func() { b.provider.seen = make(map[string]bool) })
+	if got := b.get(t, "/change"); got != ada {
+		t.Errorf("the page shows %q, want %q", got, ada)
+	}
+}
+
 func TestDocumentsThatAreRefused(t *testing.T) {
 	tests := []struct {
 		name   string

@@ -260,8 +260,10 @@ func newHTTPClient(roots *x509.CertPool) *http.Client {
 			Proxy:               http.ProxyFromEnvironment,
 			TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 			TLSHandshakeTimeout: patience,
-			ForceAttemptHTTP2:   true,
-			IdleConnTimeout:     90 * time.Second,
+			// A connection that was idle may be closed by the provider while a
+			// code is on its way over it, which is then lost: a POST is not sent
+			// twice. People sign in seldom enough for a new one each time.
+			DisableKeepAlives: true,
 		}},
 		// A provider is where its configuration says, and nowhere else.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
