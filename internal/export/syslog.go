@@ -66,7 +66,8 @@ type Syslog struct {
 	conn  *tls.Conn
 	state string // the file with the position
 	host  string
-	gone  chan struct{} // closed when the collector has closed the connection
+	gone  chan struct{} // closed when the connection is at its end
+	end   error         // then: how it ended; nil if the collector has closed it
 
 	at      trail.Position // written last
 	safe    trail.Position // received, as far as anybody can know
@@ -106,7 +107,7 @@ func OpenSyslog(ctx context.Context, cfg SyslogConfig, state string) (*Syslog, e
 	s.conn = conn.(*tls.Conn)
 	go func() {
 		defer close(s.gone)
-		io.Copy(io.Discard, s.conn) // a collector says nothing until it goes
+		_, s.end = io.Copy(io.Discard, s.conn) // a collector says nothing until it goes
 	}()
 	return s, nil
 }
@@ -145,13 +146,22 @@ func (s *Syslog) Write(line []byte, e trail.Entry, at trail.Position) error {
 	return s.settle(false)
 }
 
-// settle moves safe over what was written long enough ago, about once a second or
-// when it is told to.
-func (s *Syslog) settle(now bool) error {
+// hungUp returns an error if the collector has gone, perhaps without having read
+// what it was sent.
+func (s *Syslog) hungUp() error {
 	select {
 	case <-s.gone:
 		return errors.New("sending to the collector: it has closed the connection")
 	default:
+		return nil
+	}
+}
+
+// settle moves safe over what was written long enough ago, about once a second or
+// when it is told to.
+func (s *Syslog) settle(now bool) error {
+	if err := s.hungUp(); err != nil {
+		return err
 	}
 	if n := len(s.pending); n == 0 || now || time.Since(s.pending[n-1].written) > time.Second {
 		s.pending = append(s.pending, mark{s.at, time.Now()})
@@ -180,14 +190,21 @@ func (s *Syslog) save() error {
 	return os.Rename(s.state+".new", s.state)
 }
 
-// Close says good-bye. A collector that answers has read everything.
+// Close says good-bye. A collector that closes the connection only then has read
+// everything; some do so without an answer in TLS.
 func (s *Syslog) Close() error {
 	defer s.conn.Close()
+	if err := s.hungUp(); err != nil {
+		return err
+	}
 	if err := s.conn.CloseWrite(); err != nil {
 		return err
 	}
 	select {
 	case <-s.gone:
+		if s.end != nil && !errors.Is(s.end, io.ErrUnexpectedEOF) {
+			return fmt.Errorf("sending to the collector: %w", s.end)
+		}
 		s.safe = s.at
 		return s.save()
 	case <-time.After(settled):
