@@ -2,6 +2,8 @@ package trail
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -15,7 +17,11 @@ type Live struct{ Records, Events Log }
 // A span is the part of a stream that is read; nothing if from is larger.
 type span struct{ from, to uint64 }
 
-// Walk implements [Source].
+// ErrBehind is returned where a stream ends before what was read of it earlier: its
+// end was cut off, or it is another one.
+var ErrBehind = errors.New("the stream ends before what was read of it earlier")
+
+// Walk implements [Source]. Its error may be [ErrBehind].
 func (l Live) Walk(ctx context.Context, r Range, f func(Message) error) error {
 	// Events first: a checkpoint that is read then speaks of records that are
 	// read too.
@@ -26,6 +32,12 @@ func (l Live) Walk(ctx context.Context, r Range, f func(Message) error) error {
 	}
 	if records.from, records.to, err = l.Records.Bounds(ctx); err != nil {
 		return err
+	}
+	if records.to < r.After.Records {
+		return fmt.Errorf("%w: RECORDS at message %d, before %d", ErrBehind, records.to, r.After.Records)
+	}
+	if events.to < r.After.Events {
+		return fmt.Errorf("%w: EVENTS at message %d, before %d", ErrBehind, events.to, r.After.Events)
 	}
 	if r, err = l.timed(ctx, r, &records); err != nil {
 		return err
@@ -42,11 +54,15 @@ func (l Live) Walk(ctx context.Context, r Range, f func(Message) error) error {
 // timed applies the sequences of a range to the records, and returns the range
 // with the times that they stand for, which are for the events.
 func (l Live) timed(ctx context.Context, r Range, records *span) (Range, error) {
+	// When the first one from seq on was stored.
 	at := func(seq uint64) (at time.Time, err error) {
-		err = l.Records.Read(ctx, seq, seq, func(m reset.Message) error {
+		err = l.Records.Read(ctx, seq, records.to, func(m reset.Message) error {
 			at = m.Time
-			return nil
+			return errEnd
 		})
+		if errors.Is(err, errEnd) {
+			err = nil
+		}
 		return at, err
 	}
 	var err error
@@ -57,10 +73,10 @@ func (l Live) timed(ctx context.Context, r Range, records *span) (Range, error) 
 		}
 	}
 	if r.ToSeq != 0 && r.ToSeq < records.to {
-		records.to = r.ToSeq
 		if r.To, err = at(r.ToSeq + 1); err != nil {
 			return r, err
 		}
+		records.to = r.ToSeq
 	}
 	return r, nil
 }

@@ -91,6 +91,9 @@ func TestWalk(t *testing.T) {
 		{"all", Range{}, "r3 r4 e1 r7 e2 r8 e3 r9 e4 r10 r11 r12"},
 		{"from a sequence", Range{FromSeq: 8}, "r8 e3 r9 e4 r10 r11 r12"},
 		{"to a sequence", Range{ToSeq: 8}, "r3 r4 e1 r7 e2 r8 e3"},
+		{"from a sequence that is missing", Range{FromSeq: 5}, "r7 e2 r8 e3 r9 e4 r10 r11 r12"},
+		{"to one before a missing one", Range{ToSeq: 4}, "r3 r4 e1"},
+		{"from after the end", Range{FromSeq: 13}, ""},
 		{"one record", Range{FromSeq: 9, ToSeq: 9}, "r9 e4"},
 		{"from a time", Range{From: noon.Add(9 * time.Second)}, "r9 e4 r10 r11 r12"},
 		{"to a time", Range{To: noon.Add(9 * time.Second)}, "r3 r4 e1 r7 e2 r8 e3"},
@@ -137,6 +140,21 @@ func TestWalkEnds(t *testing.T) {
 	cancel()
 	if err := live.Walk(ctx, Range{}, func(Message) error { return nil }); !errors.Is(err, context.Canceled) {
 		t.Errorf("after the end: %v", err)
+	}
+}
+
+// Whoever has read more than there is must be told: with new streams, or after a
+// cut, it would wait for ever.
+func TestBehind(t *testing.T) {
+	live := Live{&memory{first: 1, last: 3, start: noon}, &memory{first: 1, last: 3, start: noon}}
+	for _, after := range []Position{{Records: 4}, {Events: 4}} {
+		r := Range{After: after}
+		if err := live.Walk(t.Context(), r, func(Message) error { return nil }); !errors.Is(err, ErrBehind) {
+			t.Errorf("after %+v: %v", after, err)
+		}
+		if err := live.Follow(t.Context(), r, func(Message) error { return nil }, func() error { return errRead }); !errors.Is(err, ErrBehind) {
+			t.Errorf("following after %+v: %v", after, err)
+		}
 	}
 }
 
