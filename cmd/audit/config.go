@@ -57,6 +57,9 @@ func (c *command) load(args []string) error {
 	if err := cli.Parse(c.flags, args); err != nil {
 		return err
 	}
+	if err := c.ordered(); err != nil {
+		return err
+	}
 	if err := config.Load(*c.config, &c.settings); err != nil {
 		return cli.Usage(err)
 	}

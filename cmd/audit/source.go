@@ -44,6 +44,19 @@ func bound(text string) (seq uint64, at time.Time, err error) {
 	return 0, at, errors.New("must be a sequence, a time such as 2026-11-05T12:00:00Z, or how long ago, such as 24h")
 }
 
+// errEmpty refuses a range in which nothing can be: that it is whole would say
+// nothing.
+var errEmpty = errors.New("-from: must be before -to, and not after now")
+
+// ordered checks that there can be something in the range.
+func (c *command) ordered() error {
+	r := c.rng
+	if r.ToSeq != 0 && r.FromSeq > r.ToSeq || !r.To.IsZero() && !r.From.Before(r.To) || r.From.After(time.Now()) {
+		return cli.Usage(errEmpty)
+	}
+	return nil
+}
+
 // patience is how long the broker may take to let us in.
 const patience = 30 * time.Second
 

@@ -33,6 +33,15 @@ func TestWhole(t *testing.T) {
 	}
 }
 
+// That nothing is wrong with nothing must not sound as if something was verified.
+func TestNothing(t *testing.T) {
+	w, _ := written(t, func(*script) {})
+	var out strings.Builder
+	if err := inspect(t, w, nil, nil).Print(&out); err != nil || strings.Contains(out.String(), "WHOLE") || !strings.Contains(out.String(), "NOTHING was there") {
+		t.Errorf("a report on nothing is printed as %s", out.String())
+	}
+}
+
 // Whatever part of a whole trail is read, no fault is found in it.
 func TestWholeInParts(t *testing.T) {
 	w, all := written(t, func(s *script) { s.requests(400) })

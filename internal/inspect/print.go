@@ -44,9 +44,12 @@ func (r *Report) Print(out io.Writer) error {
 		line("  and %d more", more)
 	}
 	line("")
-	if r.Whole() {
+	switch {
+	case r.Records.Count+r.Events.Count == 0 && r.Whole():
+		line("NOTHING was there to verify.")
+	case r.Whole():
 		line("WHOLE: nothing was found to be altered, added, removed or out of order.")
-	} else {
+	default:
 		line("NOT WHOLE; faults: %d.", r.Faults)
 	}
 	_, err := io.WriteString(out, b.String())
