@@ -88,6 +88,7 @@ type Report struct {
 	Runs        uint64          `json:"runs"`      // of programs that wrote
 	Covered     uint64          `json:"covered"`   // records and events that a checkpoint speaks for
 	Uncovered   uint64          `json:"uncovered"` // those that none speaks for, yet or ever
+	Unknown     uint64          `json:"unknown"`   // numbers of which not even their writers know whether they were stored, and that are not there
 	Lost        uint64          `json:"lost"`      // events that their writers could not write
 	Faults      uint64          `json:"faults"`
 	Counts      map[Kind]uint64 `json:"counts"`
@@ -192,6 +193,10 @@ func (i *Inspector) record(m trail.Message) {
 		}
 	} else {
 		switch {
+		case len(req.chain) == 1 && i.runs.cut && m.Time.Sub(link.Time) > late:
+			i.report.fault(Fault{Orphan, m.Stream, m.Seq, req.about, fmt.Sprintf("record %d (%s) is dated %s before it was stored, and nothing that it could follow is there",
+				m.Seq, link.Kind, m.Time.Sub(link.Time).Round(time.Second))})
+			return // its run has ended long ago, and would seem to have begun again
 		case len(req.chain) == 1 && req.cut:
 			i.report.CutChains++
 		case len(req.chain) == 1:
@@ -210,7 +215,7 @@ func (i *Inspector) event(m trail.Message) {
 		i.report.fault(*fault)
 		return
 	}
-	i.runs.note(m, e.Writer, e.Hash, time.Time{}) // an event may wait long before it is written
+	i.runs.note(m, e.Writer, e.Hash, e.Time)
 	i.runs.event(m, e)
 }
 

@@ -38,24 +38,28 @@ type identity struct {
 
 // A run is one run of a program, as far as it was read.
 type run struct {
-	who      identity
-	last     time.Time           // when its last message was stored
-	latest   time.Time           // of its records' own times
-	cut      bool                // it began before what was read: its start has number 1
-	top      uint64              // highest number that was seen
-	lowest   uint64              // number of its first message
-	covered  uint64              // To of the newest checkpoint that was judged
-	have     map[uint64][32]byte // numbers that no checkpoint was judged for
-	gaps     []envelope.Gap      // of checkpoints that were judged, with what may still come late
-	newest   [32]byte            // hash of the newest checkpoint that was read; zero for none
-	to       uint64              // its To
-	judged   bool                // a checkpoint was
-	waiting  []waiting           // checkpoints that are not judged yet, oldest first
-	final    uint64              // number of the last checkpoint; 0 for none
-	lost     uint64
-	replaced time.Time // when another run of the same writer began
-	told     bool      // that there are two
-	gone     bool      // have was given up
+	who     identity
+	first   time.Time           // when its first message was stored
+	began   time.Time           // and the time that it is dated
+	last    time.Time           // when its last message was stored
+	since   time.Time           // when what was noted first after its newest checkpoint was stored; zero for nothing
+	latest  time.Time           // of its records' own times
+	cut     bool                // it began before what was read: its start has number 1
+	top     uint64              // highest number that was seen
+	lowest  uint64              // number of its first message
+	covered uint64              // To of the newest checkpoint that was judged
+	have    map[uint64][32]byte // numbers that no checkpoint was judged for
+	gaps    []envelope.Gap      // of checkpoints that were judged, with what may still come late
+	newest  [32]byte            // hash of the newest checkpoint that was read; zero for none
+	to      uint64              // its To
+	judged  bool                // a checkpoint was
+	waiting []waiting           // checkpoints that are not judged yet, oldest first
+	final   uint64              // number of the last checkpoint; 0 for none
+	lost    uint64
+	started bool // its number 1 was seen
+	by      *run // another run of the same writer, which came after it
+	told    bool // that there are two
+	gone    bool // have was given up
 }
 
 // A waiting checkpoint is one that speaks of what was not read yet.
@@ -68,6 +72,7 @@ type waiting struct {
 type runs struct {
 	report *Report
 	start  time.Time // of what was read
+	now    time.Time // when the last message was stored
 	cut    bool      // there was something before it
 	all    map[[16]byte]*run
 	newest map[identity]*run
@@ -95,23 +100,28 @@ func (r *runs) began(m trail.Message, cut bool) {
 	r.cut = r.cut || cut
 }
 
-// note takes note of a number. at is the record's own time, zero for an event.
+// note takes note of a number. at is the time that the message is dated.
 func (r *runs) note(m trail.Message, w envelope.Writer, hash [32]byte, at time.Time) {
 	bad := func(kind Kind, format string, args ...any) {
 		r.report.fault(Fault{kind, m.Stream, m.Seq, "", fmt.Sprintf("message %d, number %d of %s, ", m.Seq, w.Number, w.Name) + fmt.Sprintf(format, args...)})
 	}
 	r.noted++
-	run := r.of(m, w)
+	r.now = m.Time
+	run := r.of(m, w, at)
 	if run.who != (identity{w.Key, w.Name}) {
 		bad(TwoRuns, "is of a run of %s", run.who.name)
 		return
 	}
-	if !run.replaced.IsZero() && m.Time.Sub(run.replaced) > overlap && !run.told {
+	if by := run.by; by != nil && !run.told && (at.Sub(by.began) > overlap || m.Time.Sub(by.first) > late) && (!by.cut || by.last.Sub(r.start) > overlap) {
 		run.told = true
-		bad(TwoRuns, "comes %s after another run of the same began", m.Time.Sub(run.replaced).Round(time.Second))
+		bad(TwoRuns, "is dated %s after the first of another run of the same", at.Sub(by.began).Round(time.Second))
 	}
 	run.last = m.Time
-	if !at.IsZero() {
+	if run.since.IsZero() {
+		run.since = m.Time
+	}
+	run.started = run.started || w.Number == 1
+	if m.Stream == trail.Records { // an event may wait long before it is written
 		if at.Before(run.latest.Add(-skew)) {
 			r.report.remark(m, "the clock of %s runs backwards: by %s", w.Name, run.latest.Sub(at).Round(time.Millisecond))
 		}
@@ -158,6 +168,7 @@ func (r *runs) belated(run *run, w envelope.Writer, hash [32]byte, bad func(Kind
 			rest = append(rest, envelope.Gap{First: w.Number + 1, Count: uint32(g.Last() - w.Number), Uncertain: true})
 		}
 		run.gaps = slices.Replace(run.gaps, i, i+1, rest...)
+		r.report.Unknown--
 		return
 	}
 	if run.cut && w.Number < run.lowest {
@@ -166,17 +177,21 @@ func (r *runs) belated(run *run, w envelope.Writer, hash [32]byte, bad func(Kind
 	bad(SameNumber, "has a number that was there before")
 }
 
-// of returns the run of a writer.
-func (r *runs) of(m trail.Message, w envelope.Writer) *run {
+// of returns the run of a writer, whose message is dated at.
+func (r *runs) of(m trail.Message, w envelope.Writer, at time.Time) *run {
 	if known := r.all[w.Run]; known != nil {
 		return known
 	}
 	who := identity{w.Key, w.Name}
-	now := &run{who: who, last: m.Time, lowest: w.Number, cut: r.cut && w.Number != 1, have: make(map[uint64][32]byte)}
+	before := r.newest[who]
+	// Not even what was read from the middle on may lack the start of a run if
+	// the one before it was at work there.
+	after := before != nil && before.last.Sub(r.start) > overlap && at.Sub(r.start) > blind
+	now := &run{who: who, first: m.Time, began: at, last: m.Time, lowest: w.Number, cut: r.cut && w.Number != 1 && !after, have: make(map[uint64][32]byte)}
 	r.all[w.Run] = now
 	r.report.Runs++
-	if before := r.newest[who]; before != nil {
-		before.replaced = m.Time
+	if before != nil {
+		before.by = now
 	}
 	r.newest[who] = now
 	return now
@@ -205,7 +220,7 @@ func (r *runs) event(m trail.Message, e audit.Entry) {
 	default:
 		bad(NoCheckpoint, "follows another one, which is not there")
 	}
-	run.newest, run.to = e.Hash, c.To
+	run.newest, run.to, run.since = e.Hash, c.To, time.Time{}
 	r.report.Lost += c.Lost - min(run.lost, c.Lost)
 	run.lost = c.Lost
 	if c.Final {
@@ -251,6 +266,12 @@ func (r *runs) judge(run *run, now bool) {
 		r.verdict(run, w, cover)
 		maps.DeleteFunc(run.have, func(number uint64, _ [32]byte) bool { return number <= w.c.To })
 		run.covered = w.c.To
+		for _, g := range w.c.Gaps {
+			if g.Uncertain {
+				r.report.Unknown += uint64(g.Count)
+			}
+		}
+		r.report.Unknown -= cover.Uncertain
 		run.gaps = append(run.gaps, w.c.Gaps...)
 		if extra := len(run.gaps) - 4*envelope.MaxGaps; extra > 0 {
 			run.gaps = slices.Delete(run.gaps, 0, extra)
@@ -283,6 +304,20 @@ func (r *runs) verdict(run *run, w waiting, cover audit.Coverage) {
 	}
 }
 
+// silent reports a run whose events are not there. A run works only after its
+// start was stored, and a checkpoint is a matter of minutes.
+func (r *runs) silent(run *run) {
+	bad := func(kind Kind, format string, args ...any) {
+		r.report.fault(Fault{kind, trail.Events, 0, "", fmt.Sprintf(format, args...)})
+	}
+	if !run.cut && !run.started && !run.judged && r.now.Sub(run.first) > settleAfter {
+		bad(Missing, "the start of a run of %s, which wrote its number %d on %s, is not there", run.who.name, run.lowest, run.first.UTC().Format(time.RFC3339))
+	}
+	if !run.since.IsZero() && run.last.Sub(run.since) > blind {
+		bad(NoCheckpoint, "%s has written from %s to %s without a checkpoint", run.who.name, run.since.UTC().Format(time.RFC3339), run.last.UTC().Format(time.RFC3339))
+	}
+}
+
 // idle is how many numbers at most no checkpoint speaks for while a run has
 // nothing to write: that of its last checkpoint, and a few that came just then.
 const idle = 16
@@ -290,6 +325,7 @@ const idle = 16
 func (r *runs) end() {
 	for _, run := range r.all {
 		r.judge(run, true)
+		r.silent(run)
 	}
 	r.report.Uncovered = r.noted - r.report.Covered
 	for _, s := range r.seen {
