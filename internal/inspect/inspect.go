@@ -215,8 +215,9 @@ func (i *Inspector) event(m trail.Message) {
 		i.report.fault(*fault)
 		return
 	}
-	i.runs.note(m, e.Writer, e.Hash, e.Time)
-	i.runs.event(m, e)
+	if i.runs.note(m, e.Writer, e.Hash, e.Time) {
+		i.runs.event(m, e)
+	}
 }
 
 // End says what was found. Nothing is added after it.

@@ -18,7 +18,10 @@ func (r *Report) Print(out io.Writer) error {
 	line("events      %s", r.Events)
 	line("requests    %d begin here, of which %d have no outcome here; %d begin before", r.Requests, r.Open, r.CutChains)
 	line("writers     %d runs of programs; they could not write %d events", r.Runs, r.Lost)
-	line("checkpoints %d records and events are covered by one, %d are not; of %d more their writers could not tell whether they were stored", r.Covered, r.Uncovered, r.Unknown)
+	line("checkpoints %d records and events are covered by one, %d are not", r.Covered, r.Uncovered)
+	if r.Unknown > 0 {
+		line("unknown     %d numbers are not there, and their writers cannot tell whether they were stored", r.Unknown)
+	}
 	for i, f := range r.FirstFaults {
 		if i == 0 {
 			line("")

@@ -42,7 +42,8 @@ type run struct {
 	first   time.Time           // when its first message was stored
 	began   time.Time           // and the time that it is dated
 	last    time.Time           // when its last message was stored
-	since   time.Time           // when what was noted first after its newest checkpoint was stored; zero for nothing
+	dated   time.Time           // the latest time that any is dated
+	since   time.Time           // the time that the first one after its newest checkpoint is dated; zero for none
 	latest  time.Time           // of its records' own times
 	cut     bool                // it began before what was read: its start has number 1
 	top     uint64              // highest number that was seen
@@ -72,7 +73,7 @@ type waiting struct {
 type runs struct {
 	report *Report
 	start  time.Time // of what was read
-	now    time.Time // when the last message was stored
+	dated  time.Time // the latest time that a message is dated
 	cut    bool      // there was something before it
 	all    map[[16]byte]*run
 	newest map[identity]*run
@@ -100,17 +101,17 @@ func (r *runs) began(m trail.Message, cut bool) {
 	r.cut = r.cut || cut
 }
 
-// note takes note of a number. at is the time that the message is dated.
-func (r *runs) note(m trail.Message, w envelope.Writer, hash [32]byte, at time.Time) {
+// note takes note of a number, and reports whether its message is the only one
+// that has it. at is the time that the message is dated.
+func (r *runs) note(m trail.Message, w envelope.Writer, hash [32]byte, at time.Time) bool {
 	bad := func(kind Kind, format string, args ...any) {
 		r.report.fault(Fault{kind, m.Stream, m.Seq, "", fmt.Sprintf("message %d, number %d of %s, ", m.Seq, w.Number, w.Name) + fmt.Sprintf(format, args...)})
 	}
 	r.noted++
-	r.now = m.Time
 	run := r.of(m, w, at)
 	if run.who != (identity{w.Key, w.Name}) {
 		bad(TwoRuns, "is of a run of %s", run.who.name)
-		return
+		return false
 	}
 	if by := run.by; by != nil && !run.told && (at.Sub(by.began) > overlap || m.Time.Sub(by.first) > late) && (!by.cut || by.last.Sub(r.start) > overlap) {
 		run.told = true
@@ -118,7 +119,13 @@ func (r *runs) note(m trail.Message, w envelope.Writer, hash [32]byte, at time.T
 	}
 	run.last = m.Time
 	if run.since.IsZero() {
-		run.since = m.Time
+		run.since = at
+	}
+	if run.dated.Before(at) {
+		run.dated = at
+	}
+	if r.dated.Before(at) {
+		r.dated = at
 	}
 	run.started = run.started || w.Number == 1
 	if m.Stream == trail.Records { // an event may wait long before it is written
@@ -134,30 +141,36 @@ func (r *runs) note(m trail.Message, w envelope.Writer, hash [32]byte, at time.T
 	}
 	if run.final != 0 && w.Number > run.final {
 		bad(AfterEnd, "comes after the last checkpoint of its run, number %d", run.final)
-		return
+		return false
 	}
 	switch before, ok := run.have[w.Number]; {
 	case ok && before == hash:
 		bad(Repeated, "is there a second time")
+		return false
 	case ok:
 		bad(SameNumber, "has the number of another one")
+		return false
 	case w.Number <= run.covered || run.gone && w.Number <= run.top:
-		r.belated(run, w, hash, bad)
+		if !r.belated(run, w, bad) {
+			return false
+		}
 	default:
 		run.have[w.Number] = hash
 	}
 	run.top = max(run.top, w.Number)
+	return true
 }
 
-// belated judges a number that a checkpoint has spoken of already.
-func (r *runs) belated(run *run, w envelope.Writer, hash [32]byte, bad func(Kind, string, ...any)) {
+// belated judges a number that a checkpoint has spoken of already, and reports
+// whether it may come all the same.
+func (r *runs) belated(run *run, w envelope.Writer, bad func(Kind, string, ...any)) bool {
 	for i, g := range run.gaps {
 		if w.Number < g.First || w.Number > g.Last() {
 			continue
 		}
 		if !g.Uncertain {
 			bad(Refused, "was never stored, as its writer says")
-			return
+			return false
 		}
 		// The same one may not come twice.
 		rest := []envelope.Gap{}
@@ -169,12 +182,13 @@ func (r *runs) belated(run *run, w envelope.Writer, hash [32]byte, bad func(Kind
 		}
 		run.gaps = slices.Replace(run.gaps, i, i+1, rest...)
 		r.report.Unknown--
-		return
+		return true
 	}
 	if run.cut && w.Number < run.lowest {
-		return // it was on its way for long
+		return true // it was on its way for long
 	}
 	bad(SameNumber, "has a number that was there before")
+	return false
 }
 
 // of returns the run of a writer, whose message is dated at.
@@ -305,16 +319,17 @@ func (r *runs) verdict(run *run, w waiting, cover audit.Coverage) {
 }
 
 // silent reports a run whose events are not there. A run works only after its
-// start was stored, and a checkpoint is a matter of minutes.
+// start was stored, and a checkpoint is a matter of minutes. Who makes the streams
+// anew sets the times at which they were stored, and not those that were signed.
 func (r *runs) silent(run *run) {
 	bad := func(kind Kind, format string, args ...any) {
 		r.report.fault(Fault{kind, trail.Events, 0, "", fmt.Sprintf(format, args...)})
 	}
-	if !run.cut && !run.started && !run.judged && r.now.Sub(run.first) > settleAfter {
-		bad(Missing, "the start of a run of %s, which wrote its number %d on %s, is not there", run.who.name, run.lowest, run.first.UTC().Format(time.RFC3339))
+	if !run.cut && !run.started && !run.judged && r.dated.Sub(run.began) > settleAfter {
+		bad(Missing, "the start of a run of %s, which wrote its number %d on %s, is not there", run.who.name, run.lowest, run.began.UTC().Format(time.RFC3339))
 	}
-	if !run.since.IsZero() && run.last.Sub(run.since) > blind {
-		bad(NoCheckpoint, "%s has written from %s to %s without a checkpoint", run.who.name, run.since.UTC().Format(time.RFC3339), run.last.UTC().Format(time.RFC3339))
+	if !run.since.IsZero() && run.dated.Sub(run.since) > blind {
+		bad(NoCheckpoint, "%s has written from %s to %s without a checkpoint", run.who.name, run.since.UTC().Format(time.RFC3339), run.dated.UTC().Format(time.RFC3339))
 	}
 }
 

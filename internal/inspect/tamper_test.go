@@ -104,6 +104,9 @@ func TestTampering(t *testing.T) {
 					t.Errorf("%s is not found; the report says %v", kind, r.FirstFaults[:min(5, len(r.FirstFaults))])
 				}
 			}
+			if tt.name == "repeat an event" && r.Faults != 1 {
+				t.Errorf("%d faults are found, want 1: %v", r.Faults, r.FirstFaults)
+			}
 			if r.Whole() || len(r.FirstFaults) == 0 || r.FirstFaults[0].Sentence == "" {
 				t.Error("the trail is called whole")
 			}
