@@ -1,10 +1,6 @@
 package export
 
-import (
-	"encoding/json"
-
-	"writeback/internal/trail"
-)
+import "writeback/internal/trail"
 
 // A Sink takes lines.
 type Sink interface {
@@ -35,8 +31,7 @@ func (x *Exporter) Add(m trail.Message) error {
 	var line []byte
 	var err error
 	if x.Archive {
-		line, err = json.Marshal(trail.Line{Message: m, Position: x.at})
-		line = append(line, '\n')
+		line, err = trail.Line{Message: m, Position: x.at}.Encode()
 	} else {
 		e = x.Reader.Read(m)
 		line, err = ECS(x.Reader.Verifier.Tenant, e, x.at)

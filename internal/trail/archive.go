@@ -2,6 +2,7 @@ package trail
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,6 +20,29 @@ const maxLine = 64 << 10
 type Line struct {
 	Message
 	Position Position `json:"position"`
+}
+
+// Encode returns the line with its end.
+func (l Line) Encode() ([]byte, error) {
+	text, err := json.Marshal(l)
+	return append(text, '\n'), err
+}
+
+// errLine is returned for what [Line.Encode] does not make.
+var errLine = errors.New("not a line of an archive")
+
+// ParseLine decodes a line. There is one form for each message: what another
+// program has written differently, or added to, is refused.
+func ParseLine(text []byte) (Line, error) {
+	var l Line
+	if err := json.Unmarshal(text, &l); err != nil {
+		return Line{}, err
+	}
+	again, err := l.Encode()
+	if err != nil || !bytes.Equal(again, text) || l.Seq == 0 || l.Stream != Records && l.Stream != Events {
+		return Line{}, errLine
+	}
+	return l, nil
 }
 
 // An Archive is a file with a [Line] for each message, in JSON: all that is needed
@@ -73,8 +97,8 @@ func readArchive(file string, f func(Message) error) error {
 		case err != nil:
 			return err
 		}
-		var l Line
-		if err := json.Unmarshal(line, &l); err != nil || l.Seq == 0 || l.Stream != Records && l.Stream != Events {
+		l, err := ParseLine(line)
+		if err != nil {
 			return fmt.Errorf("%s: line %d is not a message of an archive", file, n)
 		}
 		if err := f(l.Message); err != nil {

@@ -1,7 +1,6 @@
 package trail
 
 import (
-	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -13,13 +12,13 @@ import (
 	"writeback/internal/testkit/keys"
 )
 
-func line(t *testing.T, m Message) []byte {
+func line(t testing.TB, m Message) []byte {
 	t.Helper()
-	text, err := json.Marshal(Line{Message: m})
+	text, err := Line{Message: m}.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return append(text, '\n')
+	return text
 }
 
 func TestFilter(t *testing.T) {

@@ -186,7 +186,9 @@ func TestBrokenArchive(t *testing.T) {
 	for name, text := range map[string]string{
 		"half a line": good + good[:20], "another stream": strings.Replace(good, Records, "REQUESTS", 1),
 		"no sequence": strings.Replace(good, `"seq":1`, `"seq":0`, 1), "no JSON": good + "hello\n",
-		"too long": strings.Repeat("x", 2*maxLine) + "\n",
+		"a field more": strings.Replace(good, "{", `{"signed":true,`, 1), "a space more": strings.Replace(good, ",", ", ", 1),
+		"a field twice": strings.Replace(good, "{", `{"seq":7,`, 1),
+		"too long":      strings.Repeat("x", 2*maxLine) + "\n",
 	} {
 		file := filepath.Join(t.TempDir(), "archive.json")
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
