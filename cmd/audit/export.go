@@ -25,13 +25,13 @@ func exportTrail(ctx context.Context, args []string, std cli.Streams) error {
 		return ignore(err, errValid)
 	}
 	switch {
-	case *format != "ecs" && *format != "archive":
+	case export.Format(*format) != export.ECSLines && export.Format(*format) != export.ArchiveLines:
 		return cli.Usagef("-format: must be ecs or archive")
 	case (*out == "") == (*syslog == ""):
 		return cli.Usagef("-out or -syslog is needed, and not both")
 	case *syslog != "" && c.Syslog == nil:
 		return cli.Usagef("-syslog: %s has no section syslog", *c.config)
-	case *syslog != "" && *format == "archive":
+	case *syslog != "" && export.Format(*format) == export.ArchiveLines:
 		return cli.Usagef("-syslog: takes -format ecs only")
 	case *size < 1:
 		return cli.Usagef("-max-size: must be 1 at least")
@@ -44,7 +44,7 @@ func exportTrail(ctx context.Context, args []string, std cli.Streams) error {
 	}
 	defer done()
 	run := func(sink export.Sink) error {
-		x := &export.Exporter{Reader: c.reader, Archive: *format == "archive", Sink: sink}
+		x := &export.Exporter{Reader: c.reader, Format: export.Format(*format), Sink: sink}
 		rng := c.rng
 		rng.After = sink.At()
 		var err error
@@ -56,7 +56,7 @@ func exportTrail(ctx context.Context, args []string, std cli.Streams) error {
 		return errors.Join(err, sink.Close())
 	}
 	if *out != "" {
-		file, err := export.OpenFile(*out, *size<<20)
+		file, err := export.OpenFile(*out, export.Format(*format), *size<<20)
 		if err != nil {
 			return err
 		}

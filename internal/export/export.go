@@ -12,13 +12,21 @@ type Sink interface {
 	Close() error
 }
 
+// A Format says what a line is.
+type Format string
+
+const (
+	ECSLines     Format = "ecs"     // an entry with the names of the Elastic Common Schema, for people and machines that ask what happened
+	ArchiveLines Format = "archive" // a message as it is, for `audit verify`
+)
+
 // An Exporter writes messages to a sink, from its position on.
 type Exporter struct {
-	Reader  trail.Reader
-	Archive bool // messages as they are, for `audit verify`; else ECS, for people and machines that ask what happened
-	Sink    Sink
-	at      trail.Position
-	begun   bool
+	Reader trail.Reader
+	Format Format
+	Sink   Sink
+	at     trail.Position
+	begun  bool
 }
 
 // Add exports the next message.
@@ -30,7 +38,7 @@ func (x *Exporter) Add(m trail.Message) error {
 	e := trail.Entry{Stored: m.Time}
 	var line []byte
 	var err error
-	if x.Archive {
+	if x.Format == ArchiveLines {
 		line, err = trail.Line{Message: m, Position: x.at}.Encode()
 	} else {
 		e = x.Reader.Read(m)

@@ -41,17 +41,26 @@ func world(t *testing.T, requests int) (trail.Reader, []trail.Message) {
 	return trail.Reader{Verifier: w.Verifier, Months: months}, memory.Messages()
 }
 
-// exported returns the lines of all files of an export, in their order.
-func exported(t *testing.T, path string) [][]byte {
+// given returns the files that an export to path has given away, in their order.
+func given(t *testing.T, path string) (names []string) {
 	t.Helper()
-	ext := filepath.Ext(path)
-	names, err := filepath.Glob(strings.TrimSuffix(path, ext) + "-*" + ext)
+	entries, err := os.ReadDir(filepath.Dir(path)) // sorted
 	if err != nil {
 		t.Fatal(err)
 	}
-	slices.Sort(names)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), strings.TrimSuffix(filepath.Base(path), ".json")+"-") {
+			names = append(names, filepath.Join(filepath.Dir(path), e.Name()))
+		}
+	}
+	return names
+}
+
+// exported returns the lines of all files of an export, in their order.
+func exported(t *testing.T, path string) [][]byte {
+	t.Helper()
 	var lines [][]byte
-	for _, name := range append(names, path) {
+	for _, name := range append(given(t, path), path) {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
@@ -88,17 +97,22 @@ func TestExactlyOnce(t *testing.T) {
 	for i := range all {
 		all[i].Time = all[i].Time.Truncate(24 * time.Hour).Add(time.Duration(i) * 72 * time.Hour / time.Duration(len(all)))
 	}
-	for _, archive := range []bool{true, false} {
-		path := filepath.Join(t.TempDir(), "trail.json")
+	for _, format := range []Format{ArchiveLines, ECSLines} {
+		archive := format == ArchiveLines
+		dir := filepath.Join(t.TempDir(), "[of] corp")
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, "trail.json")
 		for round := 0; ; round++ {
-			f, err := OpenFile(path, 40_000)
+			f, err := OpenFile(path, format, 40_000)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := OpenFile(path, 40_000); err == nil {
+			if _, err := OpenFile(path, format, 40_000); err == nil {
 				t.Fatal("two exports write one file")
 			}
-			add(t, &Exporter{Reader: reader, Archive: archive, Sink: f}, all, 17)
+			add(t, &Exporter{Reader: reader, Format: format, Sink: f}, all, 17)
 			if f.At() == (trail.Position{Records: 180, Events: all[len(all)-1].Seq}) {
 				if err := f.Close(); err != nil {
 					t.Fatal(err)
@@ -123,9 +137,9 @@ func TestExactlyOnce(t *testing.T) {
 		if len(lines) != len(all) {
 			t.Fatalf("archive %t: %d lines for %d messages", archive, len(lines), len(all))
 		}
-		names, err := filepath.Glob(filepath.Join(filepath.Dir(path), "trail-*.json"))
-		if err != nil || len(names) < 4 {
-			t.Errorf("archive %t: files given away: %v %v", archive, names, err)
+		names := given(t, path)
+		if len(names) < 4 {
+			t.Errorf("archive %t: files given away: %v", archive, names)
 		}
 		for i, line := range lines {
 			var got struct {
@@ -150,9 +164,8 @@ func TestExactlyOnce(t *testing.T) {
 		if !archive {
 			continue
 		}
-		slices.Sort(names)
 		var back []trail.Message
-		err = trail.Archive{Files: append(names, path)}.Walk(t.Context(), trail.Range{}, func(m trail.Message) error {
+		err := trail.Archive{Files: append(names, path)}.Walk(t.Context(), trail.Range{}, func(m trail.Message) error {
 			back = append(back, m)
 			return nil
 		})
@@ -164,18 +177,52 @@ func TestExactlyOnce(t *testing.T) {
 	}
 }
 
+// A file that this export did not write is neither added to nor cut.
 func TestFileOfSomebodyElse(t *testing.T) {
-	for name, text := range map[string]string{"text": "hello\n", "JSON": "{}\n", "no lines": strings.Repeat("x", 3*maxLine)} {
-		path := filepath.Join(t.TempDir(), "trail.json")
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+	reader, all := world(t, 1)
+	dir := t.TempDir()
+	ours := make(map[string]string)
+	for _, format := range []Format{ECSLines, ArchiveLines} {
+		path := filepath.Join(dir, string(format))
+		f, err := OpenFile(path, format, 1<<20)
+		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := OpenFile(path, 1000); err == nil {
+		add(t, &Exporter{Reader: reader, Format: format, Sink: f}, all, len(all))
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ours[string(format)] = string(text)
+	}
+	for name, tt := range map[string]struct {
+		text   string
+		format Format
+	}{
+		"text": {"hello\n", ECSLines}, "JSON": {"{}\n", ECSLines}, "no lines": {strings.Repeat("x", 3*maxLine), ECSLines},
+		"no line that is complete": {"hello", ECSLines}, "an end that is not complete": {"hello\nworld", ArchiveLines},
+		"an archive": {ours["archive"], ECSLines}, "what is for a SIEM": {ours["ecs"], ArchiveLines},
+	} {
+		path := filepath.Join(t.TempDir(), "trail.json")
+		if err := os.WriteFile(path, []byte(tt.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := OpenFile(path, tt.format, 1000); err == nil {
 			t.Errorf("%s: it is written to", name)
 		}
-		if after, err := os.ReadFile(path); err != nil || string(after) != text {
+		if after, err := os.ReadFile(path); err != nil || string(after) != tt.text {
 			t.Errorf("%s: it was changed: %v", name, err)
 		}
+	}
+	path := filepath.Join(t.TempDir(), "trail.json")
+	if err := os.WriteFile(path, []byte(ours["archive"][:30]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if f, err := OpenFile(path, ArchiveLines, 1000); err != nil || f.size != 0 {
+		t.Errorf("a first line that was cut short by a crash: %v", err)
 	}
 }
 

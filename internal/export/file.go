@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -27,6 +28,7 @@ import (
 // takes its place.
 type File struct {
 	path    string
+	format  Format
 	maxSize int64
 	lock    *os.File
 	file    *os.File
@@ -40,10 +42,11 @@ type File struct {
 const maxLine = 128 << 10
 
 // OpenFile opens the file at path, or makes it, to append what comes after its
-// last line. A last line that is not complete is taken away. Nobody else may write
-// it at the same time. A file is given away when it has maxSize bytes.
-func OpenFile(path string, maxSize int64) (*File, error) {
-	f := &File{path: path, maxSize: maxSize}
+// last line. A last line that is not complete is taken away. All must be of one
+// format, and nobody else may write it at the same time. A file is given away when
+// it has maxSize bytes.
+func OpenFile(path string, format Format, maxSize int64) (*File, error) {
+	f := &File{path: path, format: format, maxSize: maxSize}
 	var err error
 	if f.lock, err = os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600); err != nil {
 		return nil, err
@@ -73,6 +76,11 @@ func (f *File) open() error {
 	if err != nil {
 		return err
 	}
+	if len(line) > 0 {
+		if err := f.resume(line); err != nil {
+			return err
+		}
+	}
 	if err := f.file.Truncate(end); err != nil {
 		return err
 	}
@@ -81,7 +89,7 @@ func (f *File) open() error {
 	}
 	f.out, f.size = bufio.NewWriterSize(f.file, 256<<10), end
 	if len(line) > 0 {
-		return f.resume(line)
+		return nil
 	}
 	before, err := f.before()
 	if err != nil || before == "" {
@@ -102,30 +110,40 @@ func (f *File) open() error {
 
 // before returns the file that was given away last; empty is none.
 func (f *File) before() (string, error) {
-	ext := filepath.Ext(f.path)
-	names, err := filepath.Glob(strings.TrimSuffix(f.path, ext) + "-" + strings.Repeat("[0-9]", 12) + "-" + strings.Repeat("[0-9]", 12) + ext)
-	if err != nil || len(names) == 0 {
+	entries, err := os.ReadDir(filepath.Dir(f.path)) // sorted
+	if err != nil {
 		return "", err
 	}
-	return slices.Max(names), nil
+	ext := filepath.Ext(f.path)
+	given := regexp.MustCompile("^" + regexp.QuoteMeta(strings.TrimSuffix(filepath.Base(f.path), ext)) + `-\d{12}-\d{12}` + regexp.QuoteMeta(ext) + "$")
+	for _, e := range slices.Backward(entries) {
+		if given.MatchString(e.Name()) {
+			return filepath.Join(filepath.Dir(f.path), e.Name()), nil
+		}
+	}
+	return "", nil
 }
 
 // resume reads how far a line has come.
 func (f *File) resume(line []byte) error {
-	var archived trail.Line
+	if f.format == ArchiveLines {
+		l, err := trail.ParseLine(append(line, '\n'))
+		if err != nil {
+			return fmt.Errorf("its last line is not of an archive: %w", err)
+		}
+		f.at, f.day = l.Position, day(l.Time)
+		return nil
+	}
 	var exported struct {
 		Event     struct{ Created time.Time }
 		Writeback struct{ Position trail.Position }
 	}
-	if err := errors.Join(json.Unmarshal(line, &archived), json.Unmarshal(line, &exported)); err != nil {
+	if err := json.Unmarshal(line, &exported); err != nil {
 		return fmt.Errorf("its last line cannot be read: %w", err)
 	}
-	f.at, f.day = archived.Position, day(archived.Time)
+	f.at, f.day = exported.Writeback.Position, day(exported.Event.Created)
 	if f.at == (trail.Position{}) {
-		f.at, f.day = exported.Writeback.Position, day(exported.Event.Created)
-	}
-	if f.at == (trail.Position{}) {
-		return errors.New("its last line was not written by an export")
+		return errors.New("its last line was not written by an export of this format")
 	}
 	return nil
 }
@@ -147,6 +165,9 @@ func lastLine(f *os.File) (line []byte, end int64, err error) {
 	if n < 0 {
 		if from > 0 {
 			return nil, 0, errors.New("has no lines")
+		}
+		if len(tail) > 0 && !bytes.HasPrefix(tail, []byte(`{"`)) {
+			return nil, 0, errors.New("was not written by an export")
 		}
 		return nil, 0, nil
 	}
