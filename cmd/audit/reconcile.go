@@ -43,7 +43,7 @@ func reconcile(ctx context.Context, args []string, std cli.Streams) error {
 	} else {
 		err = result.Print(std.Out)
 	}
-	if n := len(result.Findings); err == nil && n > 0 {
+	if n := result.Count(); err == nil && n > 0 {
 		return fmt.Errorf("%d requests must be looked at", n)
 	}
 	return err

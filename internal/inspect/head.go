@@ -40,10 +40,9 @@ type WriterHead struct {
 
 // A HeadMaker makes a head out of a trail that it is shown.
 type HeadMaker struct {
-	v       audit.Verifier
-	head    Head
-	newest  map[identity]WriterHead
-	Strange uint64 // events that nobody vouches for
+	v      audit.Verifier
+	head   Head
+	newest map[identity]WriterHead
 }
 
 // NewHeadMaker returns one that has seen nothing yet.
@@ -68,8 +67,7 @@ func (h *HeadMaker) Add(m trail.Message) {
 	}
 	entry, fault := readEvent(h.v, m)
 	if fault != nil {
-		h.Strange++
-		return
+		return // verify speaks of it
 	}
 	h.newest[identity{entry.Writer.Key, entry.Writer.Name}] = WriterHead{
 		Name: entry.Writer.Name, To: entry.Fact.(envelope.Checkpoint).To, Time: entry.Time, Seq: m.Seq, Checkpoint: m.Data,

@@ -111,6 +111,9 @@ func (r *Reconciliation) Print(out io.Writer) error {
 		}
 		fmt.Fprintf(&b, ": %s\n", f.Reason)
 	}
+	if r.More > 0 {
+		fmt.Fprintf(&b, "and %d more\n", r.More)
+	}
 	if len(r.Findings) == 0 {
 		b.WriteString("Everything that was accepted has ended, and everything that ended was accepted.\n")
 	}

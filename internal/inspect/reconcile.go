@@ -42,7 +42,14 @@ type Reconciliation struct {
 	Outcomes map[string]uint64 `json:"outcomes"` // by code
 	Pending  uint64            `json:"pending"`  // under way, or may still be corrected
 	Findings []Finding         `json:"findings"`
+	More     uint64            `json:"more"` // findings that are not listed
 }
+
+// mostFindings is how many are listed.
+const mostFindings = 1000
+
+// Count returns how many findings there are.
+func (r *Reconciliation) Count() uint64 { return uint64(len(r.Findings)) + r.More }
 
 // Before and After are how much of the trail around a period is needed.
 const (
@@ -136,6 +143,10 @@ func (r *Reconciler) Add(m trail.Message) {
 
 // strange notes a record that does not belong where it is.
 func (r *Reconciler) strange(m trail.Message, f *Fault) {
+	if len(r.out.Findings) == mostFindings {
+		r.out.More++
+		return
+	}
 	kind := NotBelieve
 	if f.Kind == Orphan {
 		kind = Unaccepted
@@ -168,6 +179,9 @@ func (r *Reconciler) End(asOf time.Time) *Reconciliation {
 		})
 	}
 	slices.SortFunc(r.out.Findings, func(a, b Finding) int { return cmp.Compare(a.Seq, b.Seq) })
+	if extra := len(r.out.Findings) - mostFindings; extra > 0 {
+		r.out.Findings, r.out.More = r.out.Findings[:mostFindings], r.out.More+uint64(extra)
+	}
 	return &r.out
 }
 

@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,32 @@ func reconcile(t *testing.T, w *life.World, messages []trail.Message, from, to, 
 		r.Add(m)
 	}
 	return r.End(asOf)
+}
+
+// With a key that nobody has pinned, every record is a finding. They are counted,
+// and not all are kept.
+func TestManyFindings(t *testing.T) {
+	w, all := written(t, func(s *script) { s.requests(100) })
+	v := w.Verifier
+	v.Publishers = w.Verifier.Consumers
+	r := NewReconciler(trail.Reader{Verifier: v}, time.Time{}, time.Time{})
+	records := 0
+	for range 8 {
+		for _, m := range all {
+			r.Add(m)
+			if m.Stream == trail.Records {
+				records++
+			}
+		}
+	}
+	out := r.End(time.Time{})
+	if records <= mostFindings || len(out.Findings) != mostFindings || out.Count() != uint64(records) {
+		t.Errorf("of %d findings, %d are listed and %d counted", records, len(out.Findings), out.Count())
+	}
+	var text strings.Builder
+	if err := out.Print(&text); err != nil || !strings.Contains(text.String(), "and "+strconv.Itoa(records-mostFindings)+" more") {
+		t.Errorf("it is printed as %s", text.String()[max(0, text.Len()-200):])
+	}
 }
 
 func TestReconcile(t *testing.T) {

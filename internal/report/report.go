@@ -103,11 +103,13 @@ func (c *Collector) ended(o inspect.Outcome) {
 	if o.Corrected { // it was counted as unconfirmed
 		c.hours[hour][unconfirmed]--
 		c.codes[reset.Unconfirmed]--
-	} else {
-		c.ops[o.Operation]++
 	}
 	c.hours[hour][classOf(o.Code)]++
 	c.codes[o.Code]++
+	if o.Corrected {
+		return
+	}
+	c.ops[o.Operation]++
 	c.writers[o.By]++
 	c.took[step(o.Took)]++
 	i, _ := slices.BinarySearchFunc(c.slow, o, func(a, b inspect.Outcome) int { return cmp.Compare(b.Took, a.Took) })

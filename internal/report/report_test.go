@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -124,11 +125,22 @@ func TestPage(t *testing.T) {
 			t.Errorf("a plot has the number %q", m[1])
 		}
 	}
+	// Every request that ended has one end, also if it was corrected.
+	_, ended, _ := strings.Cut(page, "Who ended them")
+	ended, _, _ = strings.Cut(ended, "</table>")
+	sum := 0
+	for _, m := range regexp.MustCompile(`<td class="n">(\d+)</td>`).FindAllStringSubmatch(ended, -1) {
+		n, _ := strconv.Atoi(m[1])
+		sum += n
+	}
+	if sum != 399 {
+		t.Errorf("%d requests are said to have been ended by somebody, want 399", sum)
+	}
 	broken := append(all[:20:20], all[21:]...)
 	if page := made(t, reader, broken, time.Time{}, time.Time{}); !strings.Contains(page, "The trail is not whole") || !strings.Contains(page, "verdict bad") {
 		t.Error("the page does not say that the trail is not whole")
 	}
-	if page := made(t, reader, nil, time.Time{}, time.Time{}); !strings.Contains(page, "No request of this period has ended") || strings.Contains(page, "<svg") {
+	if page := made(t, reader, nil, time.Time{}, time.Time{}); !strings.Contains(page, "No request of this period has ended") || strings.Contains(page, "<svg") || !strings.Contains(page, "Nothing was there to verify") {
 		t.Error("the page of an empty trail")
 	}
 }
