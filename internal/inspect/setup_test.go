@@ -61,6 +61,24 @@ func (s *script) must(err error) {
 	}
 }
 
+// cancelled returns a publisher's end of a request, to which the broker has answered
+// with an error.
+func (s *script) cancelled(r *life.Request, answer error) (kept []byte) {
+	s.t.Helper()
+	rec := envelope.Record{
+		Kind: envelope.Cancelled, Tenant: life.Tenant, Publisher: "pub1", ID: r.ID, Operation: reset.Reset, Code: reset.Expired,
+		Time: time.Now(), Parent: r.Last.Hash, ParentSeq: r.Last.Seq,
+	}
+	_, err := s.Publisher.Log.Append(&rec, envelope.Private{}, nil, func(data []byte) (uint64, error) {
+		kept = data
+		return 0, answer
+	})
+	if err == nil {
+		s.t.Error("the record is stored")
+	}
+	return kept
+}
+
 // requests writes so many, two seconds each, of every kind there is.
 func (s *script) requests(n int) {
 	s.t.Helper()

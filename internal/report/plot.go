@@ -18,6 +18,7 @@ const (
 	marginTop  = 12
 	barHeight  = 22
 	barLabel   = 200
+	labelWidth = 72
 )
 
 // A rect is a part of a bar.
@@ -99,7 +100,7 @@ func (c *Collector) overTime() *plot {
 			}
 			below += n
 		}
-		if i%every == 0 {
+		if i%every == 0 && x < plotWidth-labelWidth {
 			p.Labels = append(p.Labels, label{x + wide*0.1, p.Bottom + 18, at.Format(by.layout)})
 		}
 	}

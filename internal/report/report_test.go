@@ -168,6 +168,23 @@ func TestPeriod(t *testing.T) {
 	}
 }
 
+// No date is cut off by the edge.
+func TestDates(t *testing.T) {
+	start := time.Date(2026, 11, 5, 0, 0, 0, 0, time.UTC)
+	for hours := range 300 {
+		c := &Collector{hours: map[time.Time]*[classes]int{start: {1}, start.Add(time.Duration(hours) * time.Hour): {1}}}
+		labels := c.overTime().Labels
+		if len(labels) == 0 {
+			t.Errorf("over %d hours there is no date", hours)
+		}
+		for _, l := range labels {
+			if l.X > plotWidth-70 {
+				t.Errorf("over %d hours, %s is at %.0f", hours, l.Text, l.X)
+			}
+		}
+	}
+}
+
 func TestQuantile(t *testing.T) {
 	c := &Collector{took: make([]int, 100)}
 	for i := range 1000 {
