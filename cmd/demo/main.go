@@ -69,7 +69,7 @@ func run(ctx context.Context) (failed error) {
 		return nil
 	}
 	fmt.Printf("Logs are in %s.\n", filepath.Join(l.Dir, "logs"))
-	user := l.Directory.Users[1]
+	user, audit := l.Directory.Users[1], filepath.Join(bin, "audit")
 	fmt.Printf(`
 Reset a password yourself:
 
@@ -77,8 +77,13 @@ Reset a password yourself:
     -H 'Authorization: Bearer %s' -H 'Content-Type: application/json' \
     -d '{"account":{"upn":"%s"},"password":"Correct-Horse-7"}'
 
+See what happened, and whether all of it is there:
+
+  %s replay -config %s
+  %s verify -config %s
+
 Ctrl-C ends everything.
-`, l.APIURL, l.Token, user.UPN)
+`, l.APIURL, l.Token, user.UPN, audit, l.AuditFile(), audit, l.AuditFile())
 	<-ctx.Done()
 	fmt.Println("Ending everything.")
 	return nil
