@@ -43,38 +43,45 @@ func exportTrail(ctx context.Context, args []string, std cli.Streams) error {
 		return err
 	}
 	defer done()
-	run := func(sink export.Sink) error {
+	open := func() (export.Sink, error) {
+		if *syslog != "" {
+			return export.OpenSyslog(ctx, *c.Syslog, *syslog)
+		}
+		file, err := export.OpenFile(*out, export.Format(*format), *size<<20)
+		if err != nil {
+			return nil, backoff.Permanent(err)
+		}
+		return file, nil
+	}
+	run := func() error {
+		sink, err := open()
+		if err != nil {
+			return err
+		}
 		x := &export.Exporter{Reader: c.reader, Format: export.Format(*format), Sink: sink}
 		rng := c.rng
 		rng.After = sink.At()
-		var err error
 		if live, ok := source.(trail.Live); ok && *follow {
 			err = live.Follow(ctx, rng, x.Add, sink.Sync)
 		} else {
 			err = source.Walk(ctx, rng, x.Add)
 		}
-		return errors.Join(err, sink.Close())
-	}
-	if *out != "" {
-		file, err := export.OpenFile(*out, export.Format(*format), *size<<20)
-		if err != nil {
-			return err
+		if err = errors.Join(err, sink.Close()); errors.Is(err, trail.ErrBehind) {
+			return backoff.Permanent(err)
 		}
-		return run(file)
+		return err
 	}
-	send := func() error {
-		sink, err := export.OpenSyslog(ctx, *c.Syslog, *syslog)
-		if err != nil {
-			return err
-		}
-		return run(sink)
+	// Whoever follows waits for a broker or a collector that is away, and then sends
+	// what that may not have.
+	var policy backoff.BackOff = &backoff.StopBackOff{}
+	if *follow {
+		policy = backoff.NewExponentialBackOff(backoff.WithMaxInterval(30*time.Second), backoff.WithMaxElapsedTime(0))
 	}
-	if !*follow {
-		return send()
-	}
-	// A collector that is away is tried again, with what it may not have.
-	policy := backoff.NewExponentialBackOff(backoff.WithMaxInterval(30*time.Second), backoff.WithMaxElapsedTime(0))
-	return backoff.RetryNotify(send, backoff.WithContext(policy, ctx), func(err error, wait time.Duration) {
+	err = backoff.RetryNotify(run, backoff.WithContext(policy, ctx), func(err error, wait time.Duration) {
 		fmt.Fprintf(std.Err, "audit export: %v; trying again in %s\n", err, wait.Round(time.Second))
 	})
+	if *follow && ctx.Err() != nil {
+		return ignore(err, context.Canceled) // it is to end like that
+	}
+	return err
 }
