@@ -38,6 +38,9 @@ func verify(ctx context.Context, args []string, std cli.Streams) error {
 	if err != nil {
 		return cli.Usagef("-head: %s: %w", *headFile, err)
 	}
+	if c.rng.ToSeq != 0 || !c.rng.To.IsZero() {
+		inspector.EndsEarly()
+	}
 	source, done, err := c.open(ctx)
 	if err != nil {
 		return err

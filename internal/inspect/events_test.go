@@ -142,6 +142,40 @@ func TestUnknown(t *testing.T) {
 	}
 }
 
+// The clocks of two servers differ, so that a range that ends at a time has an event
+// and lacks a record that was stored before it.
+func TestEndOfRange(t *testing.T) {
+	w, all := written(t, func(s *script) { s.requests(200) })
+	end := find(t, all, -8, isEvent(envelope.EventCheckpoint))
+	checkpoint, err := envelope.ParseEvent(all[end].Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := find(t, all[:end], -1, func(r *envelope.Record, _ *envelope.Event) bool {
+		return r != nil && r.Writer.Run == checkpoint.Writer.Run && r.Writer.Number <= checkpoint.Fact.(envelope.Checkpoint).To
+	})
+	var part []trail.Message
+	for i, m := range all[:end+1] {
+		if i < seen || m.Stream == trail.Events {
+			part = append(part, m)
+		}
+	}
+	i, err := New(w.Verifier, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i.EndsEarly()
+	for _, m := range part {
+		i.Add(m)
+	}
+	if r := i.End(); !r.Whole() {
+		t.Errorf("of a part: %v", r.FirstFaults)
+	}
+	if r := inspect(t, w, part, nil); r.Counts[Missing] == 0 {
+		t.Errorf("of all there is: %v", r.FirstFaults)
+	}
+}
+
 // A program that is killed soon leaves its start and no checkpoint.
 func TestKilledSoon(t *testing.T) {
 	var killed *life.Writer

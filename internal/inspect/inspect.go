@@ -143,6 +143,10 @@ func New(v audit.Verifier, head *Head) (*Inspector, error) {
 	return i, nil
 }
 
+// EndsEarly says that there is more after what is going to be read: what the last
+// checkpoints speak of may lie there.
+func (i *Inspector) EndsEarly() { i.runs.early = true }
+
 // Add reads the next message.
 func (i *Inspector) Add(m trail.Message) {
 	i.place(m)

@@ -75,6 +75,8 @@ type runs struct {
 	start  time.Time // of what was read
 	dated  time.Time // the latest time that a message is dated
 	cut    bool      // there was something before it
+	early  bool      // and there is something after it
+	stored time.Time // when the last message was
 	all    map[[16]byte]*run
 	newest map[identity]*run
 	swept  time.Time
@@ -246,6 +248,7 @@ func (r *runs) event(m trail.Message, e audit.Entry) {
 
 // tick judges what has waited long enough, now and then.
 func (r *runs) tick(m trail.Message) {
+	r.stored = m.Time
 	if m.Time.Sub(r.swept) < settleAfter {
 		return
 	}
@@ -339,6 +342,9 @@ const idle = 16
 
 func (r *runs) end() {
 	for _, run := range r.all {
+		if r.early {
+			run.waiting = slices.DeleteFunc(run.waiting, func(w waiting) bool { return r.stored.Sub(w.message.Time) < settleAfter })
+		}
 		r.judge(run, true)
 		r.silent(run)
 	}

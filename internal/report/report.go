@@ -44,6 +44,9 @@ func New(r trail.Reader, from, to time.Time) (*Collector, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !to.IsZero() {
+		inspector.EndsEarly()
+	}
 	c := &Collector{
 		reader: r, from: from, to: to, inspector: inspector, ends: inspect.NewReconciler(r, from, to),
 		hours: make(map[time.Time]*[classes]int), codes: make(map[reset.Code]int), ops: make(map[reset.Operation]int),
