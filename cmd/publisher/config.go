@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/cipher"
 	"errors"
 	"fmt"
 	"net"
@@ -53,6 +54,7 @@ type loaded struct {
 	months     seal.MonthKeys
 	publishers seal.Pins
 	consumers  []seal.Pins // of tenants, in their order
+	operators  cipher.AEAD // seals cookies of who has shown a token; nil: nobody can
 }
 
 // load reads the configuration and every key that it names. Nothing is
@@ -102,6 +104,15 @@ func (l *loaded) read() (err error) {
 	}
 	if until, now := l.months.Until(), seal.MonthOf(time.Now()); until < now {
 		return fmt.Errorf("record_key_file: its last key was for %s, and it is %s; run `publisher init`", until, now)
+	}
+	if file := l.Pages.SessionKeyFile; file != "" {
+		key, err := seal.LoadSessionKey(file)
+		if err != nil {
+			return fmt.Errorf("pages.session_key_file: %w", err)
+		}
+		if l.operators, err = key.AEAD("operator"); err != nil {
+			return err
+		}
 	}
 	if l.publishers, err = seal.OwnPins("publishers", l.Publishers, l.signer.Public(), time.Now()); err != nil {
 		return err

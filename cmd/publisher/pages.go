@@ -6,7 +6,9 @@ import (
 	"net"
 	"net/url"
 
+	"writeback/internal/obs"
 	"writeback/internal/portal"
+	"writeback/internal/portal/adminpage"
 	"writeback/internal/portal/changepage"
 	"writeback/internal/portal/pages"
 	"writeback/internal/portal/resetpage"
@@ -21,6 +23,11 @@ type pageSettings struct {
 	PublicURL string           `yaml:"public_url"` // where people reach the pages, as https://reset.example.com; that of listen if left out
 	Brand     pages.Brand      `yaml:"brand"`      // what they see of their organisation
 	Rates     portal.PageRates `yaml:"rates"`      // how many forms are taken from one address and for one account
+
+	// SessionKeyFile is session.key, the same for all publishers. With it, who has a
+	// token for the switches can open the administration page by showing it; without
+	// it only administrators who sign in (sign_in) can.
+	SessionKeyFile string `yaml:"session_key_file"`
 }
 
 // check fills in where the pages are reached.
@@ -49,16 +56,25 @@ func (p *pageSettings) check(listen string, secure bool) error {
 }
 
 // addPages adds what people see to the frame.
-func (l *loaded) addPages(frame *pages.Frame, pub *publisher.Publisher, desk *ticket.Desk, people *signin.Set, guesses *portal.Guesses) error {
+func (l *loaded) addPages(frame *pages.Frame, pub *publisher.Publisher, desk *ticket.Desk, people *signin.Set, guesses *portal.Guesses, tokens *portal.Tokens) error {
 	if err := resetpage.Add(resetpage.Config{Frame: frame, Tickets: desk, Publisher: pub, Rates: l.Pages.Rates}); err != nil {
 		return err
 	}
-	if people.Empty() {
-		return nil
+	var door *signinpage.Door
+	if !people.Empty() {
+		var err error
+		if door, err = signinpage.Add(frame, people); err != nil {
+			return err
+		}
+		err = changepage.Add(changepage.Config{Frame: frame, Door: door, Publisher: pub, Rates: l.Pages.Rates, Guesses: guesses})
+		if err != nil {
+			return err
+		}
 	}
-	door, err := signinpage.Add(frame, people)
-	if err != nil {
-		return err
+	if door == nil && l.operators == nil {
+		return nil // nobody could open the administration page
 	}
-	return changepage.Add(changepage.Config{Frame: frame, Door: door, Publisher: pub, Rates: l.Pages.Rates, Guesses: guesses})
+	return adminpage.Add(adminpage.Config{
+		Frame: frame, Door: door, Tokens: tokens, Sessions: l.operators, Publisher: pub, Rates: l.Pages.Rates, Version: obs.BuildVersion(),
+	})
 }

@@ -85,7 +85,7 @@ func serve(ctx context.Context, args []string, std cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	if err := cfg.addPages(frame, pub, desk, people, guesses); err != nil {
+	if err := cfg.addPages(frame, pub, desk, people, guesses, tokens); err != nil {
 		return err
 	}
 	apiListener, err := listen(cfg.Listen, cfg.TLS, log)

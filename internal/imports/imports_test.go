@@ -53,10 +53,12 @@ var allowed = map[string][]string{
 	"internal/portal/resetpage":  {"reset", "secret", "portal", "portal/pages", "ticket"},
 	"internal/portal/signinpage": {"portal/pages", "signin"},
 	"internal/portal/changepage": {"reset", "secret", "portal", "portal/pages", "portal/resetpage", "portal/signinpage", "signin"},
+	"internal/portal/adminpage":  {"reset", "secret", "portal", "portal/pages", "portal/resetpage", "portal/signinpage", "signin"},
 	"internal/portal/strictjson": {},
+	"internal/overview":          {"reset", "envelope", "audit"}, // what the records say in clear
 	"internal/ticket":            {"reset", "secret", "seal", "envelope"},
 	"internal/signin":            {"reset", "seal", "obs", "config"}, // who somebody is; knows no page
-	"internal/publisher":         {"reset", "secret", "seal", "envelope", "audit", "obs"},
+	"internal/publisher":         {"reset", "secret", "seal", "envelope", "audit", "overview", "obs"},
 
 	// On premises.
 	"internal/consumer":         {"reset", "secret", "seal", "unseal", "envelope", "audit", "guard", "obs"},
@@ -66,7 +68,7 @@ var allowed = map[string][]string{
 	"internal/guard":            {"reset", "secret", "config"},
 
 	// Wiring.
-	"cmd/publisher": {"reset", "secret", "config", "cli", "obs", "seal", "envelope", "audit", "queue", "portal", "portal/pages", "portal/resetpage", "portal/signinpage", "portal/changepage", "signin", "publisher", "tenants", "ticket"},
+	"cmd/publisher": {"reset", "secret", "config", "cli", "obs", "seal", "envelope", "audit", "queue", "portal", "portal/pages", "portal/resetpage", "portal/signinpage", "portal/changepage", "portal/adminpage", "signin", "publisher", "tenants", "ticket"},
 	"cmd/consumer":  {"reset", "secret", "config", "cli", "obs", "seal", "unseal", "envelope", "audit", "queue", "consumer", "directory", "directory/policy", "guard"},
 	"cmd/audit":     {"reset", "config", "cli", "obs", "seal", "audit", "queue", "trail", "inspect", "export", "report"},
 	"cmd/demo":      {"lab"},

@@ -160,8 +160,10 @@ func (l *Lab) configurePublisher(consumers []node) error {
 		"listen": api, "operations_listen": ops, "broker": l.brokerNode(queue.Publisher),
 		"signing_key_file": "publisher.key", "slot_key_file": "slot.key", "record_key_file": "record.key",
 		// Far above what people do, for scripts and benchmarks.
-		"limits":      node{"per_address": 1_000_000, "per_account": 10_000, "wrong_passwords": 100, "wrong_password_window": "1m"},
-		"pages":       node{"brand": node{"organisation": "Example Corp"}, "rates": node{"per_address": 1_000_000, "per_account": 10_000}},
+		"limits": node{"per_address": 1_000_000, "per_account": 10_000, "wrong_passwords": 100, "wrong_password_window": "1m"},
+		"pages": node{
+			"brand": node{"organisation": "Example Corp"}, "rates": node{"per_address": 1_000_000, "per_account": 10_000}, "session_key_file": "session.key",
+		},
 		"tokens_file": "tokens.json", "tenants": []node{{"name": Tenant, "consumers": consumers}},
 	})
 }

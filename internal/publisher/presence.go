@@ -23,6 +23,8 @@ type presence struct {
 	seen   map[string]consumer  // by replica
 	runs   map[string]*runs     // by replica: all that were ever heard of
 	skewed map[string]time.Time // when a replica was last heard of whose clock is not ours
+
+	malformed, unsigned time.Time // when such an announcement was last heard
 }
 
 type consumer struct {
@@ -44,11 +46,13 @@ func (p *presence) hear(b []byte) {
 	a, err := envelope.ParseAnnouncement(b)
 	if err != nil {
 		p.log.Warn().Msg("an announcement is malformed")
+		p.note(&p.malformed, now)
 		return
 	}
 	log := p.log.With().Str(obs.Consumer, a.Replica).Logger()
 	if a.Tenant != p.t.Name || !p.t.Consumers.Verify(a.Signer, now, seal.KindAnnounce, a.Signed(), a.Sig) {
 		log.Warn().Msg("an announcement is not signed by a pinned consumer; nothing is sealed for it")
+		p.note(&p.unsigned, now)
 		return
 	}
 	box, err := seal.NewBox(a.Box[:])
@@ -95,6 +99,33 @@ func (p *presence) hear(b []byte) {
 		log.Info().Str(obs.Version, a.Version).Msg("a consumer has announced itself")
 		p.sight(a)
 	}
+}
+
+func (p *presence) note(what *time.Time, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	*what = now
+}
+
+// show writes into o every consumer that was heard of since this publisher was
+// started, and what was heard of others just now.
+func (p *presence) show(o *reset.Overview, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	lately := func(at time.Time) bool { return !at.IsZero() && now.Sub(at) <= reset.Presence }
+	o.Malformed, o.Unsigned = lately(p.malformed), lately(p.unsigned)
+	for _, at := range p.skewed {
+		o.Skewed = o.Skewed || lately(at)
+	}
+	for _, c := range p.seen {
+		o.Replicas = append(o.Replicas, reset.Replica{Consumer: c.shown(), Alive: lately(c.said.Time)})
+	}
+}
+
+// shown is a consumer as callers see it.
+func (c consumer) shown() reset.Consumer {
+	a := c.said
+	return reset.Consumer{Replica: a.Replica, Version: a.Version, DC: a.DC, Since: c.since, Seen: a.Time, KeyMade: a.BoxMade}
 }
 
 // live returns the consumers that are alive, the latest heard of first, one at

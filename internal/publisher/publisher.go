@@ -21,6 +21,7 @@ import (
 
 	"writeback/internal/audit"
 	"writeback/internal/obs"
+	"writeback/internal/overview"
 	"writeback/internal/reset"
 	"writeback/internal/seal"
 )
@@ -40,6 +41,12 @@ type Broker interface {
 	Scan(ctx context.Context, since time.Time, f func(reset.Ref) error) error
 	// Live calls f with every record of this publisher's requests.
 	Live(publisher string, f func(reset.ID, reset.Stored)) error
+	// Follow shows f the records of all publishers since then, the last most of
+	// them at most, and then every new one, until ctx ends or it fails.
+	Follow(ctx context.Context, since time.Time, most uint64, f reset.Follower) error
+	// Queued returns how many requests are in the queue, and since when the
+	// oldest is; the zero time is none.
+	Queued(ctx context.Context) (n int, oldest time.Time, err error)
 	// Announcements calls f with what every consumer says.
 	Announcements(ctx context.Context, f func([]byte)) error
 	// Switch returns the newest value of a switch; its sequence is 0 where
@@ -92,12 +99,14 @@ func New(cfg Config) *Publisher {
 	p := &Publisher{cfg: cfg, tenants: make(map[string]*tenant), stop: make(chan struct{}), dismiss: make(chan struct{})}
 	p.metrics = newMetrics(cfg.Metrics, p)
 	for _, t := range cfg.Tenants {
+		verify := audit.Verifier{Tenant: t.Name, Publishers: cfg.Publishers, Consumers: t.Consumers}
 		journal := audit.NewJournal(audit.JournalConfig{
 			Log: cfg.Log, Tenant: t.Name, Months: cfg.Months, Store: t.Broker, Version: cfg.Version, Logger: cfg.Logger,
 		})
 		p.tenants[t.Name] = &tenant{
 			Tenant:   t,
-			verify:   audit.Verifier{Tenant: t.Name, Publishers: cfg.Publishers, Consumers: t.Consumers},
+			verify:   verify,
+			day:      overview.New(verify, time.Now()),
 			journal:  journal,
 			presence: newPresence(t, p.sighting(journal), cfg.Logger),
 			switches: newSwitches(t, journal, cfg, p.metrics),
@@ -148,6 +157,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 				p.sweep(ctx, t)
 			}
 		})
+		wg.Go(func() { p.follow(ctx, t) })
 	}
 	<-ctx.Done()
 	close(p.stop)
@@ -196,6 +206,7 @@ type tenant struct {
 	journal  *audit.Journal
 	presence *presence
 	switches *switches
+	day      *overview.Day
 
 	mu   sync.Mutex
 	open map[reset.ID]*flight

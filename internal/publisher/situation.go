@@ -31,12 +31,9 @@ func (p *Publisher) Situation(tenant string) (reset.Situation, error) {
 		}
 	}
 	for _, c := range live {
-		a := c.said
-		s.Consumers = append(s.Consumers, reset.Consumer{
-			Replica: a.Replica, Version: a.Version, DC: a.DC, Since: c.since, Seen: a.Time, KeyMade: a.BoxMade,
-		})
+		s.Consumers = append(s.Consumers, c.shown())
 		// The latest of those that know them: there is one domain.
-		if r := a.Rules; r.Known && !s.Rules.Known {
+		if r := c.said.Rules; r.Known && !s.Rules.Known {
 			s.Rules = reset.Rules{
 				Known: true, MinLength: r.MinLength, Complexity: r.Complexity, History: r.History,
 				MinAge:           time.Duration(r.MinAge) * time.Second,

@@ -37,6 +37,12 @@ func Add(f *pages.Frame, set *signin.Set) (*Door, error) {
 	return d, nil
 }
 
+// Serves reports whether people sign in at the host that a call is for.
+func (d *Door) Serves(c *pages.Call) bool {
+	_, ok := d.set.For(c.Request)
+	return ok
+}
+
 // Require returns the session of a call whose user showed who they are within the
 // time given; 0 is any time. Unless ok, the answer is written.
 func (d *Door) Require(c *pages.Call, within time.Duration) (s signin.Session, client *signin.Client, ok bool, err error) {

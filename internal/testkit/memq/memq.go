@@ -36,6 +36,7 @@ type Queue struct {
 	live     map[string]func(reset.ID, reset.Stored)
 	hear     []func([]byte)
 	said     map[string][]byte
+	follower reset.Follower
 	switches map[reset.SwitchName]reset.Stored
 	arrived  chan struct{}
 	onAppend func(n int, record []byte) Fault // n counts from 1
@@ -117,13 +118,16 @@ func (q *Queue) store(ref reset.Ref, data []byte, expect uint64) uint64 {
 	q.seq++
 	s := reset.Stored{Seq: q.seq, Data: slices.Clone(data)}
 	q.records = append(q.records, record{Stored: s, ref: ref, at: time.Now()})
-	show := q.live[ref.Publisher]
+	show, follower := q.live[ref.Publisher], q.follower
 	if q.deaf {
-		show = nil
+		show, follower = nil, nil
 	}
 	q.mu.Unlock()
 	if show != nil {
 		show(ref.ID, s)
+	}
+	if follower != nil {
+		follower.Hear(s, time.Now())
 	}
 	return s.Seq
 }
@@ -212,6 +216,26 @@ func (q *Queue) Live(publisher string, f func(reset.ID, reset.Stored)) error {
 	q.live[publisher] = f
 	return nil
 }
+
+// Follow shows f every record, whatever most is, and then those to come.
+func (q *Queue) Follow(ctx context.Context, since time.Time, _ uint64, f reset.Follower) error {
+	q.mu.Lock()
+	records := slices.Clone(q.records)
+	q.follower = f
+	q.mu.Unlock()
+	f.Begin(since)
+	for _, r := range records {
+		if !r.at.Before(since) {
+			f.Hear(r.Stored, r.at)
+		}
+	}
+	f.CaughtUp()
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// Queued returns how many slots are taken; since when is not kept.
+func (q *Queue) Queued(context.Context) (int, time.Time, error) { return q.Taken(), time.Time{}, nil }
 
 // Announce says that a consumer is alive.
 func (q *Queue) Announce(replica string, announcement []byte) error {

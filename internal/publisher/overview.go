@@ -1,0 +1,119 @@
+package publisher
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"writeback/internal/audit"
+	"writeback/internal/envelope"
+	"writeback/internal/obs"
+	"writeback/internal/reset"
+	"writeback/internal/seal"
+)
+
+const (
+	// followBack is how far back the records are read at the start, and
+	// followMost how many at most: some minutes' work.
+	followBack = 24 * time.Hour
+	followMost = 200_000
+	// queuePatience is how long the broker may take to say how many wait.
+	queuePatience = time.Second
+)
+
+// follow keeps the overview of a tenant until ctx ends.
+func (p *Publisher) follow(ctx context.Context, t *tenant) {
+	for ctx.Err() == nil {
+		err := t.Broker.Follow(ctx, time.Now().Add(-followBack), followMost, t.day)
+		if ctx.Err() == nil {
+			p.cfg.Logger.Warn().Str(obs.Tenant, t.Name).AnErr(obs.Cause, err).Msg("reading the records for the overview; it begins anew")
+			sleep(ctx, sweepFirst)
+		}
+	}
+}
+
+// sweepFirst is how long it is waited before the records are read anew.
+const sweepFirst = 5 * time.Second
+
+// Overview returns how a tenant does. Its error is a [*reset.Refusal].
+func (p *Publisher) Overview(ctx context.Context, tenant string) (reset.Overview, error) {
+	s, err := p.Situation(tenant)
+	if err != nil {
+		return reset.Overview{}, err
+	}
+	t, o := p.tenants[tenant], reset.Overview{Situation: s}
+	t.presence.show(&o, s.Time)
+	t.day.Show(&o, s.Time)
+	ctx, cancel := context.WithTimeout(ctx, queuePatience)
+	defer cancel()
+	o.Queued, o.Oldest, err = t.Broker.Queued(ctx)
+	o.QueueKnown = err == nil
+	return o, nil
+}
+
+// Course returns how a request went. Its error is a [*reset.Refusal], or says that
+// its records are not believed.
+func (p *Publisher) Course(ctx context.Context, tenant string, ref reset.Ref) (reset.Course, error) {
+	chain, err := p.chain(ctx, tenant, ref)
+	if err != nil {
+		return reset.Course{}, err
+	}
+	t := p.tenants[tenant]
+	c := reset.Course{Status: p.status(t, chain, time.Time{}, reset.Timeline{})}
+	if f := t.flight(ref.ID); f != nil && f.ref == ref {
+		c.Status = f.status()
+	}
+	for _, link := range chain {
+		c.Steps = append(c.Steps, reset.Step{
+			Kind: link.Kind.String(), Code: link.Code, At: link.Time, Writer: link.Writer.Name,
+			Publisher: link.Kind == envelope.Accepted || link.Kind == envelope.Cancelled || link.Writer.Name == link.Publisher,
+		})
+	}
+	return c, nil
+}
+
+// chain reads the records of a request.
+func (p *Publisher) chain(ctx context.Context, tenant string, ref reset.Ref) (audit.Chain, error) {
+	t := p.tenants[tenant]
+	if t == nil {
+		return nil, notServed(tenant)
+	}
+	ctx, cancel := context.WithTimeout(ctx, acceptTimeout)
+	defer cancel()
+	chain, err := p.read(ctx, t, ref.ID)
+	if err != nil {
+		return nil, p.unavailable(err)
+	}
+	if len(chain) == 0 || chain[0].Publisher != ref.Publisher {
+		return nil, &reset.Refusal{Code: reset.UnknownRequest}
+	}
+	return chain, nil
+}
+
+// errGone says that nobody can read what is private of a request any more.
+var errGone = errors.New("record_key_file has no key for the month of this request")
+
+// Reveal returns who asked for what in a request, once it is on record who wants to
+// know. Its error is a [*reset.Refusal]; with UnknownRequest if the key is gone.
+func (p *Publisher) Reveal(ctx context.Context, v reset.Viewer, ref reset.Ref) (reset.Names, error) {
+	chain, err := p.chain(ctx, v.Tenant, ref)
+	if err != nil {
+		return reset.Names{}, err
+	}
+	first := chain[0]
+	key, ok := p.cfg.Months.Key(seal.Month(first.Month), v.Tenant, ref.ID)
+	if !ok {
+		return reset.Names{}, &reset.Refusal{Code: reset.UnknownRequest, Err: errGone}
+	}
+	private, err := audit.Private(key, first)
+	if err != nil {
+		return reset.Names{}, err
+	}
+	writing, cancel := context.WithTimeout(ctx, acceptTimeout)
+	defer cancel()
+	who := envelope.Private{Actor: v.Actor, Source: v.Source, Address: v.Address}
+	if err := p.tenants[v.Tenant].journal.Write(writing, envelope.NameRevealed{Request: ref.ID}, &who); err != nil {
+		return reset.Names{}, p.unavailable(err)
+	}
+	return reset.Names{Account: private.Account, Actor: private.Actor, Source: private.Source, Address: private.Address}, nil
+}
