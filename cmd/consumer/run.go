@@ -81,6 +81,7 @@ func run(ctx context.Context, args []string, std cli.Streams) error {
 			return consumer.Delivery{Data: d.Data, Slot: d.Slot, Attempt: d.Attempt, Receipt: d}, nil
 		},
 		Directory: lend(dir),
+		DC:        dir.Using,
 		Policy:    rules,
 		Rules:     func() envelope.Rules { return announced(dir.Rules()) },
 		Workers:   cfg.Workers,

@@ -74,9 +74,6 @@ func (c *Consumer) find(ctx context.Context, s Session, a reset.Account) (reset.
 		// Whatever there is to say of it: it looks as if it did not exist.
 		err = &reset.Error{Code: reset.AccountNotFound, Err: errors.New("the account is outside the bases of the policy file")}
 	}
-	if err == nil {
-		c.dc.Store(&entry.Witness.DC)
-	}
 	return entry, err
 }
 

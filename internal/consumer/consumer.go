@@ -114,6 +114,7 @@ type Config struct {
 	// Directory lends a connection to the domain controller with that
 	// dnsHostName, or to the best one if dc is empty.
 	Directory func(ctx context.Context, dc string) (Session, error)
+	DC        func() string // the domain controller in use; empty while there is none
 	Policy    Policy
 	Rules     func() envelope.Rules // the domain's rules for passwords, as far as they are known
 	Workers   int                   // requests in hand at once; 4 if zero, at most 64
@@ -147,8 +148,7 @@ type Consumer struct {
 	inHand map[reset.ID]bool
 	claims map[reset.ID]memory
 
-	dc     atomic.Pointer[string] // the domain controller in use
-	skewed atomic.Int64           // nanoseconds that our clock was last found behind; 0 is well
+	skewed atomic.Int64 // nanoseconds that our clock was last found behind; 0 is well
 }
 
 // New returns a consumer that has not begun to work.

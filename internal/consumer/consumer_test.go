@@ -152,7 +152,7 @@ func newWorld(t *testing.T) *world {
 	w.dir.find = func() (reset.Entry, error) { return w.entry, nil }
 	w.Consumer, err = New(Config{
 		Tenant: tenantName, Log: audit.NewLog(con, "replica1"), Publishers: keys.Pins(t, pub.Public()),
-		Consumers: keys.Pins(t, con.Public()), Keys: ring, Queue: w.queue, Policy: &policy{}, Rules: func() envelope.Rules { return envelope.Rules{} },
+		Consumers: keys.Pins(t, con.Public()), Keys: ring, Queue: w.queue, Policy: &policy{}, DC: func() string { return "" }, Rules: func() envelope.Rules { return envelope.Rules{} },
 		Directory: func(ctx context.Context, _ string) (Session, error) {
 			if w.dir.begin != nil {
 				if err := w.dir.begin(ctx); err != nil {

@@ -98,11 +98,9 @@ func (c *Consumer) announcement() []byte {
 		BoxMade: made,
 		Version: c.cfg.Version,
 		Policy:  c.cfg.Policy.Hash(),
+		DC:      c.cfg.DC(),
 		Rules:   c.cfg.Rules(),
 		Signer:  c.cfg.Log.Public().ID(),
-	}
-	if dc := c.dc.Load(); dc != nil {
-		a.DC = *dc
 	}
 	a.Sig = c.cfg.Log.Sign(seal.KindAnnounce, a.Signed())
 	return a.Encode()

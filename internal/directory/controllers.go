@@ -139,6 +139,20 @@ func (c *Client) preferred(name string) []*controller {
 	return list
 }
 
+// Using returns the domain controller that the next session would be at, by its
+// dnsHostName: the first one in order that was connected to and is not left alone.
+// It is empty if there is none.
+func (c *Client) Using() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, d := range c.preferred("") {
+		if d.name != "" && d.trouble == nil {
+			return d.name
+		}
+	}
+	return ""
+}
+
 // nobody says why there is no domain controller to use. Client.mu must be held.
 func (c *Client) nobody(name string) error {
 	if name != "" {

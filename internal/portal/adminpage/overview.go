@@ -25,7 +25,7 @@ type overview struct {
 	Outcomes chart
 	Times    chart
 	Halves   []half // the same numbers, the newest first, without those that have none
-	Live     bool // the page goes on
+	Live     bool   // the page goes on
 	Here     string
 	Other    string // the same page that does not go on, or does
 }

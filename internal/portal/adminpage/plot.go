@@ -13,7 +13,7 @@ import (
 // The size of a plot, in its own units, and the room for what stands at its edges.
 const (
 	plotWidth, plotHeight = 560, 190
-	plotLeft, plotBottom  = 52, 24
+	plotLeft, plotBottom  = 76, 28
 	plotTop, plotRight    = 12, 8
 )
 
@@ -129,7 +129,12 @@ func timesChart(bins []reset.Bin, text func(time.Duration) string) chart {
 		most = max(most, b.Slow)
 	}
 	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
-	top := c.scale(max(ms(most), 4), func(v float64) string { return text(time.Duration(v * float64(time.Millisecond))) })
+	top := c.scale(max(ms(most), 4), func(v float64) string {
+		if v == 0 {
+			return "0"
+		}
+		return text(time.Duration(v * float64(time.Millisecond)))
+	})
 	for _, of := range []struct {
 		class string
 		value func(reset.Bin) time.Duration

@@ -133,8 +133,10 @@
         if (old.textContent !== part.textContent) old.textContent = part.textContent;
         continue;
       }
+      const focused = old.contains(document.activeElement) ? document.activeElement.id : "";
       old.replaceWith(part);
       prepare(part);
+      if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
     }
     listen();
   }

@@ -1,0 +1,226 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"writeback/internal/testkit"
+	"writeback/internal/testkit/browser"
+	"writeback/internal/testkit/samba"
+)
+
+// An administrator is somebody with a token for the switches at the page.
+type administrator struct {
+	*reader
+	tab *browser.Tab
+}
+
+// operator opens the administration page with a token that may do operations.
+func (r *reader) operator(t *testing.T, operations string) *administrator {
+	t.Helper()
+	token := r.l.grant(t, "operator", "-operations", operations)
+	tab := r.open(r.e.APIURL + "/admin")
+	if operations == "switches,reset" {
+		r.look(t, tab, "admin-sign-in")
+		tab.Type("#token", "wbk_"+strings.Repeat("A", 43))
+		tab.Click("#sign-in button")
+		tab.AwaitText("This token does not open this page")
+		r.look(t, tab, "admin-sign-in-wrong")
+	}
+	tab.Type("#token", token)
+	tab.Click("#sign-in button")
+	tab.AwaitText("On-premises integration")
+	if url := browser.Eval[string](tab, "location.href"); strings.Contains(url, "wbk_") {
+		t.Errorf("the token is in the address %s", url)
+	}
+	return &administrator{r, tab}
+}
+
+// reset resets a password by the API and returns the request's id.
+func (a *administrator) reset(t *testing.T, u testkit.User, password string) string {
+	t.Helper()
+	r, err := a.e.post(t.Context(), "upn", u.UPN, password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.ID
+}
+
+// TestAdminPage is a day at the administration page: requests come in while it is
+// looked at, the switches are turned, a name is revealed, a password is reset, and the
+// consumers go.
+func TestAdminPage(t *testing.T) {
+	r := newReader(t, "fake")
+	a := r.operator(t, "switches,reset")
+	tab, users := a.tab, r.l.Directory.Users
+	tab.AwaitText("Everything works")
+	tab.AwaitText("No request has ended in the last 24 hours")
+	r.look(t, tab, "admin-empty")
+
+	first := a.reset(t, users[0], "Str0ng-enough-1")
+	tab.Await("#r-" + first) // without a reload
+	refused := a.reset(t, users[1], "short")
+	tab.Await("#r-" + refused)
+	for i := range 12 {
+		a.reset(t, users[2+i%3], fmt.Sprintf("Str0ng-enough-%d", i))
+	}
+	tab.AwaitText("No request is in the queue.")
+	tab.Click("#plots-title ~ details summary")
+	r.look(t, tab, "admin")
+	if text := tab.Text("main"); strings.Contains(text, users[0].UPN) {
+		t.Errorf("an account is named: %s", text)
+	}
+	german := browser.Desk()
+	german.Language = "de"
+	tab.Look(german)
+	tab.Reload()
+	tab.AwaitText("Alles arbeitet")
+	r.look(t, tab, "admin-german")
+	tab.Look(browser.Desk())
+	tab.Open(r.e.APIURL + "/admin?code=password_too_short")
+	if n := browser.Eval[int](tab, `document.querySelectorAll("#recent a").length`); n != 1 {
+		t.Errorf("the filter shows %d requests, want 1", n)
+	}
+	r.look(t, tab, "admin-filter")
+
+	t.Run("Timeline", func(t *testing.T) { a.timeline(t, refused, users[1]) })
+	t.Run("Switches", func(t *testing.T) { a.switches(t, users[3]) })
+	t.Run("Temporary password", func(t *testing.T) { a.temporary(t, users[4]) })
+	t.Run("Only the switches", func(t *testing.T) { r.operator(t, "switches").noResets(t) })
+	t.Run("No scripts", a.noScripts)
+	t.Run("No consumer", a.noConsumer)
+}
+
+// timeline looks at one request.
+func (a *administrator) timeline(t *testing.T, id string, u testkit.User) {
+	tab := a.tab
+	tab.Open(a.e.APIURL + "/admin/requests/" + id)
+	for _, text := range []string{"password_too_short", "Accepted", "Picked up", "Settled", "consumer"} {
+		tab.AwaitText(text)
+	}
+	a.look(t, tab, "admin-request")
+	if text := tab.Text("main"); strings.Contains(text, u.UPN) {
+		t.Errorf("an account is named: %s", text)
+	}
+}
+
+// switches turns writeback off and on.
+func (a *administrator) switches(t *testing.T, u testkit.User) {
+	tab := a.tab
+	tab.Open(a.e.APIURL + "/admin")
+	tab.Click("#turn-writeback")
+	tab.AwaitText("Nobody can reset or change a password")
+	a.look(t, tab, "admin-switch")
+	tab.Click("#switch button")
+	tab.AwaitText("Writeback is switched off")
+	tab.AwaitText("operator (token ")
+	a.look(t, tab, "admin-off")
+	page := a.open(a.ticket(u))
+	page.AwaitText("This is switched off")
+	tab.Click("#turn-writeback")
+	tab.Await("#switch button")
+	tab.Click("#switch button")
+	tab.AwaitText("Everything works")
+	page.Reload()
+	page.AwaitText("Set a new password")
+}
+
+// temporary resets the password of an account.
+func (a *administrator) temporary(t *testing.T, u testkit.User) {
+	tab := a.tab
+	tab.Open(a.e.APIURL + "/admin/reset")
+	a.look(t, tab, "admin-reset")
+	tab.Type("#name", "nobody@*")
+	tab.Click("#form button")
+	tab.AwaitText("This is no name of that kind")
+	a.look(t, tab, "admin-reset-wrong")
+	tab.Open(a.e.APIURL + "/admin/reset")
+	tab.Type("#name", u.UPN)
+	tab.Click("#form button")
+	tab.Await("#temporary-password")
+	tab.AwaitText("The new password is set")
+	a.look(t, tab, "admin-temporary")
+	password := tab.Text("#temporary-password")
+	if !regexp.MustCompile(`^([A-Za-z2-9]{4}-){3,}[A-Za-z2-9]{4}$`).MatchString(password) {
+		t.Fatalf("the temporary password is %q", password)
+	}
+	if !(&fakeStage{a.l.fake}).opens(u, password) {
+		t.Error("the account has another password")
+	}
+	if _, err := samba.Bind(a.l.Directory, u.DN, password); err == nil || !strings.Contains(err.Error(), "data 773") {
+		t.Errorf("the account need not change its password: %v", err)
+	}
+	tab.Reload()
+	tab.Await("#form")
+	if strings.Contains(tab.Text("body"), password) {
+		t.Error("the temporary password is shown again")
+	}
+	tab.Open(a.e.APIURL + "/admin/reset")
+	tab.Type("#name", "nobody@corp.example.com")
+	tab.Click("#form button")
+	tab.AwaitText("The account was not found")
+	tab.AwaitText("There is no temporary password")
+	a.look(t, tab, "admin-temporary-none")
+	a.nowhere(t, password)
+}
+
+// nowhere looks for a password in all that programs have written.
+func (a *administrator) nowhere(t *testing.T, password string) {
+	t.Helper()
+	files := 0
+	err := filepath.WalkDir(a.l.path(), func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || strings.Contains(path, "samba") {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err == nil && strings.Contains(string(text), password) {
+			t.Errorf("the temporary password is in %s", path)
+		}
+		files++
+		return nil
+	})
+	if err != nil || files < 10 {
+		t.Errorf("looked at %d files: %v", files, err)
+	}
+}
+
+// noResets is what a token is shown that is for the switches alone.
+func (a *administrator) noResets(t *testing.T) {
+	a.tab.Open(a.e.APIURL + "/admin/reset")
+	a.tab.AwaitText("You may not reset passwords for others")
+	a.look(t, a.tab, "admin-no-resets")
+}
+
+// noScripts looks at the page without scripts.
+func (a *administrator) noScripts(t *testing.T) {
+	tab := a.tab.Beside(t)
+	plain := browser.Desk()
+	plain.NoScripts = true
+	tab.Look(plain)
+	tab.Open(a.e.APIURL + "/admin")
+	for _, text := range []string{"Everything works", "Recent outcomes", "UTC"} {
+		tab.AwaitText(text)
+	}
+}
+
+// noConsumer looks at the page after the consumers have gone.
+func (a *administrator) noConsumer(t *testing.T) {
+	a.l.remove("consumer1")
+	a.l.remove("consumer2")
+	a.tab.Open(a.e.APIURL + "/admin")
+	await(t, "no consumer is heard of", func() error {
+		r, err := a.e.do(t.Context(), http.MethodGet, "/v1/status", nil)
+		if err == nil && !strings.Contains(r.Body, "no_consumer") {
+			err = errors.New(r.Body)
+		}
+		return err
+	})
+	a.tab.AwaitText("No consumer is connected")
+	a.look(t, a.tab, "admin-no-consumer")
+}
