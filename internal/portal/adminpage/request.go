@@ -14,14 +14,14 @@ type course struct {
 	visitor
 	reset.Course
 	Class   string // empty while it has not ended
-	Steps   []stage
+	Steps   []moment
 	Details []detail
 	Names   *reset.Names // nil while they are hidden
 	Gone    bool         // nobody can read them any more
 }
 
-// A stage is one record of a request.
-type stage struct {
+// A moment is one record of a request.
+type moment struct {
 	reset.Step
 	After string // the first one
 }
@@ -83,7 +83,7 @@ func (p *adminPage) course(c *pages.Call, v visitor) (*course, error) {
 		m.Class = classOf(code)
 	}
 	for i, s := range got.Steps {
-		at := stage{Step: s}
+		at := moment{Step: s}
 		if i > 0 {
 			at.After = took(c, max(s.At.Sub(got.Steps[0].At), time.Millisecond))
 		}

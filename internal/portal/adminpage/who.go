@@ -133,8 +133,10 @@ func (p *adminPage) keep(c *pages.Call, s session) {
 	if err != nil {
 		panic("internal error: a session cannot be marshalled: " + err.Error())
 	}
-	c.SetCookie(cookie, base64.RawURLEncoding.EncodeToString(p.Sessions.Seal(nil, nil, plain, nil)), signin.Idle)
+	c.SetCookie(cookie, encode(p.Sessions.Seal(nil, nil, plain, nil)), signin.Idle)
 }
+
+func encode(sealed []byte) string { return base64.RawURLEncoding.EncodeToString(sealed) }
 
 // An ask is the form for a token.
 type ask struct {
