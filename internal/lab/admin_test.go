@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"writeback/internal/envelope"
+	"writeback/internal/reset"
 	"writeback/internal/testkit"
 	"writeback/internal/testkit/browser"
 	"writeback/internal/testkit/samba"
@@ -108,6 +110,71 @@ func (a *administrator) timeline(t *testing.T, id string, u testkit.User) {
 	if text := tab.Text("main"); strings.Contains(text, u.UPN) {
 		t.Errorf("an account is named: %s", text)
 	}
+	if n := a.revealed(t, id); n != 0 {
+		t.Errorf("a look is on record %d times", n)
+	}
+	tab.Click("#names button")
+	tab.AwaitText(u.UPN)
+	tab.AwaitText("It is on record that you have seen this")
+	a.look(t, tab, "admin-names")
+	if n := a.revealed(t, id); n == 0 {
+		t.Error("it is not on record that a name was shown")
+	}
+}
+
+// revealed returns how often it is on record that the names of a request were shown.
+func (a *administrator) revealed(t *testing.T, id string) (n int) {
+	t.Helper()
+	ref, err := reset.ParseRef(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifier := a.l.verifier(t)
+	inspect(t, a.e).all(t, "EVENTS", func(_ string, s reset.Stored) {
+		e, err := verifier.Event(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fact, ok := e.Fact.(envelope.NameRevealed); ok && fact.Request == ref.ID {
+			n++
+		}
+	})
+	return n
+}
+
+// TestAdminSignIn opens the administration page as members of groups, and as nobody.
+func TestAdminSignIn(t *testing.T) {
+	d := newDesk(t, "fake", false)
+	for _, tt := range []struct {
+		name         string
+		groups       []string
+		says, misses string
+	}{
+		{"nobody", []string{"staff"}, "You are no administrator here", "On-premises integration"},
+		{"admins", []string{"writeback admins"}, "Everything works", "Reset a password for a user"},
+		{"resets", []string{"writeback resets"}, "Reset a password for a user", "You are no administrator here"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tab := d.open(d.url + "/admin")
+			d.asks(t, tab, tt.name, map[string]any{"name": "Grace Hopper", "groups": tt.groups})
+			tab.AwaitText(tt.says)
+			if text := tab.Text("main"); strings.Contains(text, tt.misses) {
+				t.Errorf("the page says: %s", text)
+			}
+			d.look(t, tab, "admin-as-"+tt.name)
+			if tt.name != "resets" {
+				return
+			}
+			u := d.l.Directory.Users[0]
+			tab.Click(".actions a.button")
+			tab.Type("#name", u.UPN)
+			tab.Click("#form button")
+			tab.Await("#temporary-password")
+			if !(&fakeStage{d.l.fake}).opens(u, tab.Text("#temporary-password")) {
+				t.Error("the temporary password is not the account's")
+			}
+		})
+	}
 }
 
 // switches turns writeback off and on.
@@ -144,7 +211,7 @@ func (a *administrator) temporary(t *testing.T, u testkit.User) {
 	tab.Type("#name", u.UPN)
 	tab.Click("#form button")
 	tab.Await("#temporary-password")
-	tab.AwaitText("The new password is set")
+	tab.AwaitText("The directory has confirmed it")
 	a.look(t, tab, "admin-temporary")
 	password := tab.Text("#temporary-password")
 	if !regexp.MustCompile(`^([A-Za-z2-9]{4}-){3,}[A-Za-z2-9]{4}$`).MatchString(password) {

@@ -60,6 +60,7 @@ func newDesk(t *testing.T, directory string, away bool) *desk {
 			"tenant": Tenant, "issuer": d.provider.Issuer, "ca_file": authority.CAFile,
 			"client_id": "writeback", "client_secret_file": "client-secret", "session_key_file": "session.key",
 			"redirect_url": d.url + "/sign-in", "account": node{"claim": "ad_anchor", "kind": "immutable_id"},
+			"groups": node{"claim": "groups", "admins": []string{"writeback admins"}, "resets": []string{"writeback resets"}},
 		}},
 	})
 	d.reader = &reader{t, l, l.endpoints(t), browser.Start(t, cert.TLS), browser.NewAxe(t), t.ArtifactDir(), make(map[string]bool)}
