@@ -168,6 +168,9 @@ func classOf(code reset.Code) string {
 	return map[reset.Class]string{reset.Done: "applied", reset.Refused: "refused", reset.Failed: "failed"}[reset.ClassOf(code)]
 }
 
+// Partial reports whether not all records of the last 24 hours are known.
+func (m *overview) Partial() bool { return m.Time.Sub(m.Since) < 24*time.Hour-time.Second }
+
 // OldestAge is how long the oldest request waits; empty if there is none.
 func (m *overview) OldestAge() string {
 	if m.Oldest.IsZero() {
