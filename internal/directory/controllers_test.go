@@ -1,6 +1,7 @@
 package directory_test
 
 import (
+	"context"
 	"strings"
 	"sync"
 	"testing"
@@ -113,6 +114,35 @@ func TestPDCPreferred(t *testing.T) {
 	if n := accepted(s.dcs[3]); n != 0 {
 		t.Errorf("%d connections to a domain controller that nobody needs", n)
 	}
+}
+
+// The domain controller in use is the one that the next request goes to: none
+// before the first connection, nor while all are left alone.
+func TestUsing(t *testing.T) {
+	t.Parallel()
+	s := setupSeveral(t, 2, nil)
+	want := func(dc string) {
+		t.Helper()
+		if got := s.client.Using(); got != dc {
+			t.Errorf("%q is in use, want %q", got, dc)
+		}
+	}
+	want("")
+	s.want(t, "dc1")
+	want("dc1.corp.example.com")
+	s.client.Pass(time.Minute) // the connection is tested before it is used
+	s.fake.Close()
+	s.want(t, "dc2")
+	want("dc2.corp.example.com")
+	s.dcs[1].Close()
+	s.client.Pass(time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	if session, err := s.client.Begin(ctx); err == nil {
+		session.End()
+		t.Error("there is a session without a domain controller")
+	}
+	want("")
 }
 
 // A role that moves while there is always something to do is followed within a
