@@ -75,6 +75,17 @@ func TestOperatorToken(t *testing.T) {
 	if res, body := s.get(Path); res.StatusCode != http.StatusOK || !strings.Contains(body, "Everything works") {
 		t.Errorf("with the token: %s\n%s", res.Status, body)
 	}
+	short := s.grant(func(g *portal.Grant) { g.NotAfter = time.Now().Add(4 * time.Second) })
+	signsIn := func() bool {
+		res, _ := s.post(signInPath, "token", short)
+		return res.StatusCode == http.StatusSeeOther
+	}
+	await(t, signsIn)
+	await(t, func() bool { return !signsIn() }) // past its end
+	if res, _ := s.get(Path); res.StatusCode != http.StatusUnauthorized {
+		t.Errorf("the page is open after the end of the token: %s", res.Status)
+	}
+	s.signIn()
 	if strings.Contains(s.log.String(), s.token) {
 		t.Errorf("the token is in the log: %s", s.log)
 	}
