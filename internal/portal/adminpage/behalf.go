@@ -59,7 +59,7 @@ func (p *adminPage) newBehalf(v visitor) (*behalf, error) {
 // may is require for whoever resets on behalf of users.
 func (p *adminPage) may(c *pages.Call, within time.Duration) (v visitor, ok bool, err error) {
 	if v, ok, err = p.require(c, within); ok && !v.Resets {
-		return v, false, c.Render(http.StatusForbidden, "admin-refused.html", "admin.no_resets")
+		return v, false, c.Render(http.StatusForbidden, "admin-refused.html", refused{"admin.no_resets", ""})
 	}
 	return v, ok, err
 }

@@ -2,6 +2,7 @@ package adminpage
 
 import (
 	"slices"
+	"time"
 
 	"writeback/internal/reset"
 )
@@ -37,6 +38,10 @@ func healths() []health {
 	}
 }
 
+// toConnect is how long a consumer that has just been started may be without a domain
+// controller: it announces itself every ten seconds.
+const toConnect = 15 * time.Second
+
 // healthOf says how a tenant does, the worst first. version is this publisher's.
 func healthOf(o reset.Overview, version string) (lines []health) {
 	alive, directory, outdated := 0, 0, false
@@ -45,7 +50,7 @@ func healthOf(o reset.Overview, version string) (lines []health) {
 			continue
 		}
 		alive++
-		if r.DC != "" {
+		if r.DC != "" || o.Time.Sub(r.Since) < toConnect {
 			directory++
 		}
 		outdated = outdated || r.Version != version

@@ -44,6 +44,7 @@ func TestHealth(t *testing.T) {
 		{"a stranger beside a good one", reset.Overview{Unsigned: true, Replicas: []reset.Replica{alive("a", "v2", "dc1")}}, "warn unsigned"},
 		{"its clock", reset.Overview{Skewed: true}, "bad clock"},
 		{"no domain controller", reset.Overview{Replicas: []reset.Replica{alive("a", "v2", "")}}, "bad no_directory"},
+		{"just started", reset.Overview{Replicas: []reset.Replica{{Consumer: reset.Consumer{Version: "v2", Since: now.Add(-5 * time.Second)}, Alive: true}}}, "good up"},
 		{"one of two has none", reset.Overview{Replicas: []reset.Replica{alive("a", "v2", ""), alive("b", "v2", "dc1")}}, "good up"},
 		{"the broker is away", reset.Overview{Situation: reset.Situation{Obstacle: away}, Replicas: []reset.Replica{alive("a", "v2", "dc1")}}, "bad away"},
 		{"no key", reset.Overview{Situation: reset.Situation{Obstacle: away, Switches: on}, QueueKnown: true, Replicas: []reset.Replica{alive("a", "v2", "dc1")}}, "bad key"},

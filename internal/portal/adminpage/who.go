@@ -42,6 +42,12 @@ type session struct {
 	Seen  int64  `json:"seen"`
 }
 
+// A refused is a page for somebody who may not see another.
+type refused struct {
+	Key string // of texts
+	Out string // where to sign out; empty: it leads back to the page
+}
+
 // require returns who makes a call, if they have shown who they are within the time
 // given; 0 is any time. Unless ok, the answer is written.
 func (p *adminPage) require(c *pages.Call, within time.Duration) (v visitor, ok bool, err error) {
@@ -55,9 +61,9 @@ func (p *adminPage) require(c *pages.Call, within time.Duration) (v visitor, ok 
 	case !ok:
 		return v, false, err
 	case s.Overage:
-		return v, false, c.Problem(http.StatusForbidden, "admin.overage")
+		return v, false, c.Render(http.StatusForbidden, "admin-refused.html", refused{"admin.overage", signinpage.SignOutPath})
 	case !s.Admin:
-		return v, false, c.Problem(http.StatusForbidden, "admin.forbidden")
+		return v, false, c.Render(http.StatusForbidden, "admin-refused.html", refused{"admin.forbidden", signinpage.SignOutPath})
 	}
 	return p.person(c, s), true, nil
 }
