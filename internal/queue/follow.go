@@ -17,7 +17,7 @@ const (
 	followAhead = 32
 	// followLive is how many live records wait until they are looked at. What
 	// is too many is read from the stream.
-	followLive = 4096
+	followLive = 32768
 	// followEvery is how often it is looked for records that were not heard live.
 	followEvery = 2 * time.Second
 )

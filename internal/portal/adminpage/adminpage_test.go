@@ -1,8 +1,10 @@
 package adminpage
 
 import (
+	"bufio"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"regexp"
@@ -150,6 +152,50 @@ func TestSessions(t *testing.T) {
 	await(t, func() bool { _, ok := s.page.Tokens.Operating(id, netip.Addr{}); return !ok })
 	if res, _ := s.get(Path); res.StatusCode != http.StatusUnauthorized {
 		t.Errorf("a session outlives its token: %s", res.Status)
+	}
+}
+
+// The page goes on by itself, sends what is new and nothing else, and ends with the
+// session.
+func TestStream(t *testing.T) {
+	s := newStage(t)
+	s.signIn()
+	server := httptest.NewServer(s.h)
+	defer server.Close()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+eventsPath, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range s.jar {
+		req.AddCookie(&http.Cookie{Name: name, Value: value})
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	entries, err := portal.ReadTokens(s.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events := 0
+	lines := bufio.NewScanner(res.Body)
+	for lines.Scan() { // until the stream ends
+		switch line := lines.Text(); {
+		case line == "event: swap":
+			events++
+			if err := portal.RemoveToken(s.file, entries[0].ID); err != nil && events == 1 {
+				t.Fatal(err)
+			}
+		case strings.Contains(line, "id=\"recent\"") && events > 1:
+			t.Error("the list is sent again although nothing of it is new")
+		}
+	}
+	if err := lines.Err(); err != nil || events == 0 {
+		t.Errorf("%d events, then %v", events, err)
+	}
+	if res, _ := s.get(eventsPath); res.StatusCode != http.StatusNoContent {
+		t.Errorf("the stream begins again: %s", res.Status)
 	}
 }
 
