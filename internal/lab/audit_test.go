@@ -75,7 +75,7 @@ func (l *Lab) stopPrograms() {
 
 func TestAudit(t *testing.T) {
 	t.Parallel()
-	l := startClear(t, "fake")
+	l := startLab(t, "fake")
 	e, users := l.endpoints(t), l.Directory.Users
 	config, blind := l.AuditFile(), l.auditor(t, l.brokerNode(queue.Auditor), "")
 	head := filepath.Join(t.TempDir(), "head.json")
@@ -258,7 +258,6 @@ func restored(t *testing.T, l *Lab) *broker.Server {
 	if err := os.CopyFS(files.StoreDir, os.DirFS(l.Broker.StoreDir)); err != nil {
 		t.Fatal(err)
 	}
-	files.ClearStore() // as the one that it was copied from
 	s, err := files.Start(context.WithoutCancel(t.Context()), filepath.Join(l.opts.Bin, "nats-server"))
 	if err != nil {
 		t.Fatal(err)

@@ -21,7 +21,7 @@ func TestCanary(t *testing.T) {
 }
 
 func canary(t *testing.T, directory string) {
-	l := startClear(t, directory)
+	l := startLab(t, directory)
 	e, users := l.endpoints(t), l.Directory.Users
 	texts := make(map[string]string) // what was said to callers
 	var passwords []string

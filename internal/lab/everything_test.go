@@ -34,7 +34,7 @@ func startEverything(t *testing.T) *everything {
 	x := &everything{t: t, out: &output{}, said: map[string]string{}, codes: map[string]string{}}
 	l, err := Start(t.Context(), Options{
 		Bin: build(t, panics()), NATS: filepath.Join(binaries(t), "..", "nats"), Dir: filepath.Join(t.TempDir(), "lab"),
-		Consumers: 2, Directory: "fake", Clear: true, Out: x.out, Endpoints: filepath.Join(t.TempDir(), "endpoints.json"), Idle: true,
+		Consumers: 2, Directory: "fake", Out: x.out, Endpoints: filepath.Join(t.TempDir(), "endpoints.json"), Idle: true,
 	})
 	if err != nil {
 		t.Fatalf("starting the lab: %v\n%s", err, x.out)

@@ -34,7 +34,7 @@ func TestForwardSecrecy(t *testing.T) {
 	out := &output{}
 	l, err := Start(t.Context(), Options{
 		Bin: build(t, shortLives()), NATS: filepath.Join(binaries(t), "..", "nats"), Dir: filepath.Join(t.TempDir(), "lab"),
-		Consumers: 2, Directory: "fake", Clear: true, Out: out, Endpoints: filepath.Join(t.TempDir(), "endpoints.json"),
+		Consumers: 2, Directory: "fake", Out: out, Endpoints: filepath.Join(t.TempDir(), "endpoints.json"),
 	})
 	if err != nil {
 		t.Fatalf("starting the lab: %v\n%s", err, out)

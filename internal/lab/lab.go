@@ -34,7 +34,6 @@ type Options struct {
 	Directory string    // "samba" or "fake"; "samba-pair" or "fake-pair" for two domain controllers
 	Endpoints string    // file for scripts; none if empty
 	Operator  bool      // of the broker: the tenant is made while it runs
-	Clear     bool      // the broker's store is not encrypted, to be looked at
 	Idle      bool      // configure publisher and consumers, and start none of them
 	Out       io.Writer // what is started, and what died
 }
@@ -192,9 +191,6 @@ func (l *Lab) startBroker(ctx context.Context) (err error) {
 		}
 	}
 	for _, n := range l.nodes {
-		if l.opts.Clear {
-			n.ClearStore()
-		}
 		if _, err := l.run(n.Name, func() *exec.Cmd { return n.Command(filepath.Join(l.opts.Bin, "nats-server")) }); err != nil {
 			return err
 		}

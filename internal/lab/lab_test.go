@@ -46,13 +46,6 @@ func startNodes(t testing.TB, directory string, nodes int) *Lab {
 	return startWith(t, Options{Nodes: nodes, Directory: directory})
 }
 
-// startClear starts one whose broker does not encrypt its store: what somebody
-// finds there who has its key.
-func startClear(t testing.TB, directory string) *Lab {
-	t.Helper()
-	return startWith(t, Options{Directory: directory, Clear: true})
-}
-
 // startWith starts one of two consumers, as opts say.
 func startWith(t testing.TB, opts Options) *Lab {
 	t.Helper()

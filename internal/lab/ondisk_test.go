@@ -14,7 +14,7 @@ import (
 // looks for the keys that would open the requests in it.
 func TestSealingKeysAreNotOnDisk(t *testing.T) {
 	t.Parallel()
-	l := startClear(t, "fake")
+	l := startLab(t, "fake")
 	o := &owner{inspect(t, l.endpoints(t)), l, l.endpoints(t)}
 	for i, user := range l.Directory.Users[:3] {
 		wantApplied(t, o.e, "upn", user.UPN, fmt.Sprintf("Genuine-Word-%d", i))

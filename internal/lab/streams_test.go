@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,8 +12,8 @@ import (
 	"writeback/internal/testkit/broker"
 )
 
-// TestStreamsAreNotMadeAnew runs `publisher streams` on a broker that has the wrong
-// key of its store, and so no streams: it makes none unless that is said.
+// TestStreamsAreNotMadeAnew runs `publisher streams` on a broker that does not see
+// its store, and so has no streams: it makes none unless that is said.
 func TestStreamsAreNotMadeAnew(t *testing.T) {
 	t.Parallel()
 	dir, root := t.TempDir(), testkit.Root(t)
@@ -46,19 +47,22 @@ func TestStreamsAreNotMadeAnew(t *testing.T) {
 		}
 	}
 	refused("on a new broker")
-	if out, err := streams("-new"); err != nil || strings.Count(out, ": created") != 6 {
+	if out, err := streams("-new"); err != nil || strings.Count(out, ": created") != 7 {
 		t.Errorf("with -new it says %q, %v", out, err)
 	}
-	key, err := os.ReadFile(filepath.Join(dir, "store.key"))
-	if err != nil {
+	away := s.StoreDir + "-not-mounted"
+	s.Stop()
+	if err := os.Rename(s.StoreDir, away); err != nil {
 		t.Fatal(err)
 	}
-	s.Set("WRITEBACK_STORE_KEY", "key-of-somebody-else")
 	restart()
-	refused("with another key")
-	s.Set("WRITEBACK_STORE_KEY", string(key))
+	refused("without its disk")
+	s.Stop()
+	if err := errors.Join(os.RemoveAll(s.StoreDir), os.Rename(away, s.StoreDir)); err != nil {
+		t.Fatal(err)
+	}
 	restart()
-	if out, err := streams(); err != nil || strings.Count(out, ": nothing to change") != 6 {
-		t.Errorf("with its key again it says %q, %v", out, err)
+	if out, err := streams(); err != nil || strings.Count(out, ": nothing to change") != 7 {
+		t.Errorf("with its disk again it says %q, %v", out, err)
 	}
 }

@@ -91,12 +91,12 @@ func (c *Conn) Missing(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// AllThere returns an error if the broker lacks streams. One that has lost its key,
-// or its disk, must not be given empty ones in their place.
+// AllThere returns an error if the broker lacks streams. One that has lost sight of
+// its disk must not be given empty ones in their place.
 func (c *Conn) AllThere(ctx context.Context) error {
 	missing, err := c.Missing(ctx)
 	if err == nil && len(missing) != 0 {
-		err = fmt.Errorf("the broker does not have %s. If it never had, run this with -new. Otherwise do not, since that would delete what is there: look at its store and at WRITEBACK_STORE_KEY, and into its log", strings.Join(missing, ", "))
+		err = fmt.Errorf("the broker does not have %s. If it never had, run this with -new. Otherwise do not, since that would delete what is there: look at WRITEBACK_NATS_STORE, at what is mounted there, and into its log", strings.Join(missing, ", "))
 	}
 	return err
 }

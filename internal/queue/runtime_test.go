@@ -119,8 +119,6 @@ func (op *operated) refuses(t *testing.T, u user) {
 func TestTenantsAtRunTime(t *testing.T) {
 	t.Parallel()
 	op := operate(t)
-	op.ClearStore() // storeOf looks at it
-	op.restart(t)
 	op.add(t, "corp")
 	cloud := op.user(t, "", pub, "cloud")
 	cloudConn, cloudLog := logged(t, op, cloud)

@@ -5,7 +5,6 @@ package broker
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -76,10 +75,6 @@ func newFiles(dir, config string, names []string, ports []int) ([]*Files, error)
 	if err != nil {
 		return nil, err
 	}
-	key, err := storeKey(filepath.Join(dir, "store.key"))
-	if err != nil {
-		return nil, err
-	}
 	var users []string
 	for _, role := range roles {
 		public, _, err := queue.MakeNKey(keyFile(dir, role))
@@ -103,7 +98,6 @@ func newFiles(dir, config string, names []string, ports []int) ([]*Files, error)
 			"WRITEBACK_WEBSOCKET_PORT=" + strconv.Itoa(f.WSPort),
 			"WRITEBACK_NATS_STORE=" + strconv.Quote(f.StoreDir),
 			"WRITEBACK_NATS_ACCOUNTS=" + strconv.Quote(store+"-accounts"),
-			"WRITEBACK_STORE_KEY=" + key,
 			"WRITEBACK_NATS_CERT=" + strconv.Quote(cert.CertFile),
 			"WRITEBACK_NATS_KEY=" + strconv.Quote(cert.KeyFile),
 		}, users...)
@@ -112,23 +106,9 @@ func newFiles(dir, config string, names []string, ports []int) ([]*Files, error)
 	return files, nil
 }
 
-// storeKey returns the key in a file, which it makes if it is missing. It begins
-// with a letter, since the server would take digits for a number.
-func storeKey(path string) (string, error) {
-	key, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		key = []byte("key-" + rand.Text())
-		err = os.WriteFile(path, key, 0o600)
-	}
-	return string(key), err
-}
-
 // Set gives a variable of the server's configuration another value from its next
 // start on.
 func (f *Files) Set(variable, value string) { f.env = append(f.env, variable+"="+value) }
-
-// ClearStore leaves the store unencrypted, so that what is in it can be looked at.
-func (f *Files) ClearStore() { f.Set("WRITEBACK_STORE_KEY", `""`) }
 
 // Renew replaces authority, certificate and users of a single server, in the same
 // files. The server knows them from its next start on.
