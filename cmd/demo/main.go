@@ -70,8 +70,25 @@ func run(ctx context.Context) (failed error) {
 	}
 	fmt.Printf("Logs are in %s.\n", filepath.Join(l.Dir, "logs"))
 	user, audit := l.Directory.Users[1], filepath.Join(bin, "audit")
+	page, err := l.ResetPage(ctx, user.UPN)
+	if err != nil {
+		return err
+	}
+	admin, operator, err := l.AdminPage(ctx)
+	if err != nil {
+		return err
+	}
 	fmt.Printf(`
-Reset a password yourself:
+Reset the password of %s yourself, in a browser, for 15 minutes from now:
+
+  %s
+
+Look at the administration page, with an operator token to sign in:
+
+  %s
+  %s
+
+Reset it through the API:
 
   curl -sS %s/v1/resets \
     -H 'Authorization: Bearer %s' -H 'Content-Type: application/json' \
@@ -83,7 +100,7 @@ See what happened, and whether all of it is there:
   %s verify -config %s
 
 Ctrl-C ends everything.
-`, l.APIURL, l.Token, user.UPN, audit, l.AuditFile(), audit, l.AuditFile())
+`, user.UPN, page, admin, operator, l.APIURL, l.Token, user.UPN, audit, l.AuditFile(), audit, l.AuditFile())
 	<-ctx.Done()
 	fmt.Println("Ending everything.")
 	return nil

@@ -3,8 +3,11 @@ package lab
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
+	"net/http/cookiejar"
+	"net/url"
 	"os"
 	"regexp"
 	"slices"
@@ -91,7 +94,7 @@ func testEndpoints(t *testing.T, d *demo, e *Endpoints) {
 	if len(e.Users) < 20 {
 		t.Errorf("%d users, want 20 at least", len(e.Users))
 	}
-	if e.PortalURL != "" || e.Directory.Kind != "samba" {
+	if e.PortalURL != e.APIURL || e.Directory.Kind != "samba" {
 		t.Errorf("portal_url %q and directory.kind %q", e.PortalURL, e.Directory.Kind)
 	}
 	var names []string
@@ -131,6 +134,44 @@ func testEndpoints(t *testing.T, d *demo, e *Endpoints) {
 	if curl == nil || curl[1] != e.APIURL || curl[2] != e.APIToken {
 		t.Errorf("the printed curl line has %q, want %s and the token", curl, e.APIURL)
 	}
+	for page, want := range map[string]int{`/reset\?t=\S+`: http.StatusOK, "/admin": http.StatusUnauthorized} {
+		path := regexp.MustCompile(e.PortalURL + page).FindString(d.out.String())
+		if path == "" {
+			t.Errorf("no address of %s is printed", page)
+			continue
+		}
+		if status, text := browse(t, path); status != want || !strings.Contains(text, "<form") {
+			t.Errorf("%s: %d\n%s", page, status, text)
+		}
+	}
+}
+
+// browse opens a page as a browser without scripts does, and returns what it shows.
+func browse(t *testing.T, address string) (status int, text string) {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := (&http.Client{Jar: secure{jar}}).Get(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+// secure is a jar that keeps secure cookies on loopback too, as browsers do.
+type secure struct{ http.CookieJar }
+
+func (s secure) Cookies(u *url.URL) []*http.Cookie {
+	https := *u
+	https.Scheme = "https"
+	return s.CookieJar.Cookies(&https)
 }
 
 // testKill kills one process of the demo: it is started again, that is said and
