@@ -170,7 +170,16 @@ func (p *Pair) MovePDC(ctx context.Context, to *Domain) error {
 		m = ldap.NewModifyRequest("", nil) // an operation of the rootDSE (MS-ADTS 3.1.1.3.3)
 		m.Replace("becomePdc", []string{"1"})
 	}
-	err := asAdmin(ctx, to.Directory, func(conn *ldap.Conn) error { return conn.Modify(m) })
+	err := asAdmin(ctx, to.Directory, func(conn *ldap.Conn) error {
+		// A busy controller refuses to hand the role over, and does so a little later.
+		return backoff.Retry(func() error {
+			err := conn.Modify(m)
+			if err != nil && !ldap.IsErrorWithCode(err, ldap.LDAPResultOperationsError) {
+				return backoff.Permanent(err)
+			}
+			return err
+		}, backoff.WithContext(backoff.WithMaxRetries(backoff.NewConstantBackOff(time.Second), 10), ctx))
+	})
 	if err == nil {
 		err = to.await(ctx, baseDN, "fSMORoleOwner", to.settingsDN())
 	}
