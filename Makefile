@@ -10,10 +10,11 @@ GO ?= go
 demo: bin
 	bin/demo $(DEMO)
 
-# All tests, with the race detector, on one real domain that they share.
+# All tests, with the race detector, on one real domain that they share. Those of
+# whole systems wait more than they work, so more of them run than there are cores.
 test: bin lint cc
 	$(GO) build -o bin/ ./internal/testkit/withdomain
-	bin/withdomain $(GO) test -race -shuffle=on -timeout 14m $(TEST) ./...
+	bin/withdomain $(GO) test -race -shuffle=on -parallel 4 -timeout 14m $(TEST) ./...
 
 # The programs, and the broker that go.mod names.
 bin:

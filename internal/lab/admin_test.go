@@ -56,6 +56,7 @@ func (a *administrator) reset(t *testing.T, u testkit.User, password string) str
 // looked at, the switches are turned, a name is revealed, a password is reset, and the
 // consumers go.
 func TestAdminPage(t *testing.T) {
+	t.Parallel()
 	r := newReader(t, "fake")
 	a := r.operator(t, "switches,reset")
 	tab, users := a.tab, r.l.Directory.Users
@@ -142,6 +143,7 @@ func (a *administrator) revealed(t *testing.T, id string) (n int) {
 
 // TestAdminSignIn opens the administration page as members of groups, and as nobody.
 func TestAdminSignIn(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t, "fake", false)
 	for _, tt := range []struct {
 		name         string

@@ -100,6 +100,7 @@ func fillChange(tab *browser.Tab, old, password, again string) {
 // TestChangePageOutcomes provokes every outcome that a change can have at the
 // directory, by way of the page and of a real sign-in, and looks at each.
 func TestChangePageOutcomes(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []string{"fake", "samba"} {
 		t.Run(kind, func(t *testing.T) {
 			d := newDesk(t, kind, false)
@@ -154,6 +155,7 @@ func (d *desk) outcome(t *testing.T, s stage, tt situation) {
 
 // TestChangePage walks the ways that lead to the page and away from it.
 func TestChangePage(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t, "fake", false)
 	s := &fakeStage{d.l.fake}
 	newUser := func(t *testing.T) testkit.User {
@@ -262,6 +264,7 @@ func TestChangePage(t *testing.T) {
 
 // The provider is away from the start on: that is said, and everything else goes on.
 func TestSignInWithoutProvider(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t, "fake", true)
 	tab := d.open(d.url + "/change")
 	tab.AwaitText("The sign-in service of your organisation cannot be reached at the moment.")

@@ -83,6 +83,7 @@ func TestCluster(t *testing.T) {
 // TestBrokerHangs: the nodes take connections and say nothing. Callers are told to
 // come again, in the end at once, and nothing is done for what they were refused.
 func TestBrokerHangs(t *testing.T) {
+	t.Parallel()
 	l := startNodes(t, "fake", broker.Nodes)
 	e, users := l.endpoints(t), l.Directory.Users
 	signal := func(sig syscall.Signal) {

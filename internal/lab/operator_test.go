@@ -20,6 +20,7 @@ import (
 // removed again: with the programs, on one node and on three, of which one is
 // killed meanwhile.
 func TestOperator(t *testing.T) {
+	t.Parallel()
 	for _, nodes := range []int{1, broker.Nodes} {
 		t.Run(fmt.Sprint(nodes), func(t *testing.T) {
 			l := startWith(t, Options{Nodes: nodes, Directory: "fake", Operator: true})

@@ -136,6 +136,7 @@ func (c *callersAt) more(n int64) {
 // pause. No reset fails, and the old keys are believed nowhere afterwards, but for
 // what they signed before.
 func TestKeyRotation(t *testing.T) {
+	t.Parallel()
 	l := startLab(t, "fake")
 	second := l.startFrontDoor(t, "second", nil)
 	ops := operations(t, l.Dir, 2)
