@@ -72,7 +72,7 @@ func serve(ctx context.Context, args []string, std cli.Streams) error {
 		Logger:     log,
 		Metrics:    reg,
 	})
-	desk := ticket.New(ticket.Config{Signer: cfg.signer, Publishers: cfg.publishers, Stores: cfg.stores(conn), Requests: pub})
+	desk := ticket.New(ticket.Config{Signer: cfg.signer, Publishers: cfg.publishers, Stores: cfg.stores(conn), Requests: pub, Journal: pub})
 	guesses := portal.NewGuesses(cfg.Limits)
 	api, err := portal.New(portal.Config{
 		Publisher: pub, Tenants: pub, Tickets: desk, PublicURL: cfg.Pages.PublicURL, Tokens: tokens, Log: log, Metrics: reg,

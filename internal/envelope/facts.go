@@ -85,18 +85,19 @@ type NameRevealed struct {
 	Request reset.ID
 }
 
-// TicketMade is written before a ticket is given out. The private part says for
-// whom, and by whom.
+// TicketMade is written before a ticket is given out, once for each operation that
+// it is for. The private part says for whom, and who asked for it.
 type TicketMade struct {
 	Ticket    [16]byte // its id, which does not open it
 	Operation reset.Operation
 	NotAfter  time.Time // to the microsecond
 }
 
-// TicketUsed is written before what a ticket was used for is accepted.
+// TicketUsed is written before what a ticket was used for is accepted. The private
+// part says for whom, and from which address.
 type TicketUsed struct {
 	Ticket  [16]byte
-	Request reset.ID // what came of it
+	Request reset.ID // what comes of it, unless it is refused or another one is faster
 }
 
 func (Started) Kind() EventKind       { return EventStarted }

@@ -2,11 +2,13 @@ package publisher
 
 import (
 	"context"
+	"fmt"
 	"sync"
 
 	"writeback/internal/audit"
 	"writeback/internal/envelope"
 	"writeback/internal/obs"
+	"writeback/internal/reset"
 )
 
 // Journal returns the journal of a tenant, for events that others tell of; ok is
@@ -17,6 +19,23 @@ func (p *Publisher) Journal(tenant string) (j *audit.Journal, ok bool) {
 		return nil, false
 	}
 	return t.journal, true
+}
+
+// Tell returns when an event is stored in a tenant's journal, so that what it
+// announces may be done. Its error is a [*reset.Refusal]: the event may be stored
+// later all the same.
+func (p *Publisher) Tell(ctx context.Context, tenant string, f envelope.Fact, private *envelope.Private) error {
+	j, ok := p.Journal(tenant)
+	if !ok {
+		return notServed(tenant)
+	}
+	ctx, cancel := context.WithTimeout(ctx, acceptTimeout)
+	defer cancel()
+	if err := j.Write(ctx, f, private); err != nil {
+		return &reset.Refusal{Code: reset.BrokerUnavailable, Detail: nothingDone, RetryAfter: retryAfter,
+			Err: fmt.Errorf("telling the audit of %s: %w", f.Kind(), err)}
+	}
+	return nil
 }
 
 // keepJournals writes the journals of all tenants until stop is called, which is

@@ -161,6 +161,22 @@ func TestJournalOfTenant(t *testing.T) {
 		if last := facts[len(facts)-1]; last != envelope.Fact(want) {
 			t.Errorf("the last event is %+v", last)
 		}
+		used := envelope.TicketUsed{Ticket: [16]byte{1}, Request: reset.ID{7}}
+		if err := w.Tell(t.Context(), tenantName, used, nil); err != nil {
+			t.Fatal(err)
+		}
+		facts = w.facts()
+		if last := facts[len(facts)-1]; last != envelope.Fact(used) {
+			t.Errorf("the last event is %+v", last)
+		}
+		if err := w.Tell(t.Context(), "acme", used, nil); err == nil {
+			t.Error("a tenant that is not served can be told of")
+		}
+		defer w.queue.HoldEvents()()
+		var refusal *reset.Refusal
+		if err := w.Tell(t.Context(), tenantName, used, nil); !errors.As(err, &refusal) || refusal.Code != reset.BrokerUnavailable {
+			t.Errorf("without a broker: %v", err)
+		}
 	})
 }
 

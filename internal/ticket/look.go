@@ -139,10 +139,17 @@ func after(st reset.Status) error {
 	return nil
 }
 
-// Begin uses a ticket for an attempt whose request will have the name ref, and binds it
-// to the browser. Its error is one of those of this package, or a
-// [*reset.Refusal]; then nothing was changed. Of two that begin at once, one does.
-func (d *Desk) Begin(ctx context.Context, tenant string, t Secret, s Session, op reset.Operation, ref reset.Ref) (View, error) {
+// An Attempt is one use of a ticket.
+type Attempt struct {
+	Operation reset.Operation
+	Request   reset.Ref // the name that its request will have
+	Address   string    // of the browser, as the audit is told; may be empty
+}
+
+// Begin tells the audit, uses a ticket for an attempt and binds it to the browser.
+// Its error is one of those of this package, or a [*reset.Refusal]; then nothing
+// was changed. Of two that begin at once, one does.
+func (d *Desk) Begin(ctx context.Context, tenant string, t Secret, s Session, a Attempt) (View, error) {
 	f, err := d.find(ctx, tenant, t)
 	if err != nil {
 		return View{}, err
@@ -153,12 +160,17 @@ func (d *Desk) Begin(ctx context.Context, tenant string, t Secret, s Session, op
 		return v, err
 	case v.Err != nil:
 		return v, v.Err
-	case !v.Allows(op):
-		return v, &reset.Refusal{Code: reset.Forbidden, Field: "operation", Detail: op.String() + " is not what this ticket is for"}
+	case !v.Allows(a.Operation):
+		return v, &reset.Refusal{Code: reset.Forbidden, Field: "operation", Detail: a.Operation.String() + " is not what this ticket is for"}
+	}
+	// Told of before it is so: if another is faster, no request comes of it.
+	used := envelope.TicketUsed{Ticket: f.ID, Request: a.Request.ID}
+	if err := d.cfg.Journal.Tell(ctx, tenant, used, who(v.Permit, a.Address)); err != nil {
+		return v, err
 	}
 	k := envelope.Ticket{
 		Tenant: tenant, ID: f.ID, Issued: f.Issued, Expires: f.Expires, Private: f.Private,
-		Attempts: f.Attempts + 1, State: envelope.UsedTicket, Session: s.hash(f.ID), Request: ref,
+		Attempts: f.Attempts + 1, State: envelope.UsedTicket, Session: s.hash(f.ID), Request: a.Request,
 		Changed: time.Now().UTC().Truncate(time.Millisecond),
 	}
 	if err := d.put(ctx, f.store, &k, f.seq); errors.Is(err, reset.ErrConflict) {

@@ -58,12 +58,19 @@ type Requests interface {
 	Status(ctx context.Context, tenant string, ref reset.Ref) (reset.Status, error)
 }
 
+// A Journal tells the audit of a tenant; see publisher.Publisher.Tell.
+type Journal interface {
+	// Tell returns when the event is stored. Its errors are [*reset.Refusal]s.
+	Tell(ctx context.Context, tenant string, f envelope.Fact, private *envelope.Private) error
+}
+
 // Config says what a Desk needs.
 type Config struct {
 	Signer     *seal.Signer
 	Publishers seal.Pins // our own key, and others that sign for publishers
 	Stores     map[string]Store
 	Requests   Requests
+	Journal    Journal
 }
 
 // A Desk makes tickets and checks them.
@@ -116,10 +123,23 @@ func (d *Desk) Issue(ctx context.Context, p reset.Permit, life time.Duration) (s
 	if k.Private, err = t.Seal(k.Bound(), private.Encode()); err != nil {
 		return secret.Value{}, time.Time{}, err
 	}
+	// One that is told of and then not stored opens nothing.
+	for _, op := range p.Operations {
+		made := envelope.TicketMade{Ticket: k.ID, Operation: op, NotAfter: k.Expires}
+		if err := d.cfg.Journal.Tell(ctx, p.Tenant, made, who(p, "")); err != nil {
+			return secret.Value{}, time.Time{}, err
+		}
+	}
 	if err := d.put(ctx, store, k, 0); err != nil {
 		return secret.Value{}, time.Time{}, err
 	}
 	return secret.New([]byte(t.Text())), k.Expires, nil
+}
+
+// who is the private part of what the audit is told of a ticket. Address is the
+// browser's, empty if there is none.
+func who(p reset.Permit, address string) *envelope.Private {
+	return &envelope.Private{Account: p.Account, Actor: p.Actor, Source: p.Source, Address: address}
 }
 
 // put signs k and stores it.

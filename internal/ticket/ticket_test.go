@@ -55,6 +55,28 @@ type bench struct {
 	requests map[reset.ID]reset.Status
 	ticket   seal.Ticket
 	expires  time.Time
+
+	deaf   error    // of the audit
+	events []string // that the audit was told of; guarded by store.mu
+}
+
+// Tell notes an event, and what the broker keeps of its ticket at that moment.
+func (b *bench) Tell(_ context.Context, tenant string, f envelope.Fact, p *envelope.Private) error {
+	b.store.mu.Lock()
+	defer b.store.mu.Unlock()
+	if b.deaf != nil {
+		return b.deaf
+	}
+	text := ""
+	switch f := f.(type) {
+	case envelope.TicketMade:
+		text = fmt.Sprintf("%s until %s, stored %t", f.Operation, f.NotAfter.Format(time.RFC3339), b.store.value[f.Ticket] != nil)
+	case envelope.TicketUsed:
+		k, err := envelope.ParseTicket(b.store.value[f.Ticket])
+		text = fmt.Sprintf("%s, used before %t, %v", f.Request, k.Request.ID == f.Request, err)
+	}
+	b.events = append(b.events, fmt.Sprintf("%s %s %s; for %s by %s of %s at %q", tenant, f.Kind(), text, p.Account.Value, p.Actor.Subject, p.Source, p.Address))
+	return nil
 }
 
 func (b *bench) Status(_ context.Context, _ string, ref reset.Ref) (reset.Status, error) {
@@ -89,7 +111,7 @@ func setup(t *testing.T) *bench {
 	b := &bench{store: &store{value: map[[16]byte][]byte{}, seq: map[[16]byte]uint64{}}, requests: map[reset.ID]reset.Status{}}
 	signer := keys.Signer(t, seal.PurposePublisher, 1)
 	empty := &store{value: map[[16]byte][]byte{}, seq: map[[16]byte]uint64{}}
-	cfg := Config{Signer: signer, Publishers: keys.Pins(t, signer.Public()), Stores: map[string]Store{"acme": empty, "corp": b.store}, Requests: b}
+	cfg := Config{Signer: signer, Publishers: keys.Pins(t, signer.Public()), Stores: map[string]Store{"acme": empty, "corp": b.store}, Requests: b, Journal: b}
 	b.Desk, b.other = New(cfg), New(cfg)
 	b.ticket, b.expires = b.issue(t)
 	return b
@@ -109,7 +131,7 @@ func (b *bench) ended(r reset.Ref, code reset.Code) {
 
 func (b *bench) begin(t *testing.T, s Session) (reset.Ref, error) {
 	r := ref()
-	_, err := b.Begin(t.Context(), "corp", b.ticket, s, reset.Reset, r)
+	_, err := b.Begin(t.Context(), "corp", b.ticket, s, Attempt{Operation: reset.Reset, Request: r, Address: "192.0.2.7"})
 	return r, err
 }
 
@@ -231,7 +253,7 @@ func TestTwoPublishers(t *testing.T) {
 		for i, d := range []*Desk{b.Desk, b.other} {
 			go func() {
 				<-begin
-				_, err := d.Begin(t.Context(), "corp", b.ticket, Session{byte(i + 1)}, reset.Reset, ref())
+				_, err := d.Begin(t.Context(), "corp", b.ticket, Session{byte(i + 1)}, Attempt{Operation: reset.Reset, Request: ref()})
 				errs <- err
 			}()
 		}
@@ -272,6 +294,41 @@ func TestTime(t *testing.T) {
 			t.Errorf("its outcome after its end: %+v", v)
 		}
 	})
+}
+
+// The audit knows of a ticket before anybody has it, and of its use before anything
+// comes of it.
+func TestAuditIsTold(t *testing.T) {
+	b := setup(t)
+	b.events = nil
+	both := permit
+	both.Operations = []reset.Operation{reset.Reset, reset.Unlock}
+	_, expires, err := b.Issue(t.Context(), both, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := b.begin(t, first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := expires.Format(time.RFC3339)
+	want := []string{
+		`corp ticket_made reset until ` + end + `, stored false; for ada@corp.example.com by ada of idp at ""`,
+		`corp ticket_made unlock until ` + end + `, stored false; for ada@corp.example.com by ada of idp at ""`,
+		`corp ticket_used ` + r.ID.String() + `, used before false, <nil>; for ada@corp.example.com by ada of idp at "192.0.2.7"`,
+	}
+	if !slices.Equal(b.events, want) {
+		t.Errorf("the audit was told\n%q, want\n%q", b.events, want)
+	}
+	b = setup(t)
+	tickets := len(b.store.value)
+	b.deaf = &reset.Refusal{Code: reset.BrokerUnavailable}
+	if _, _, err := b.Issue(t.Context(), permit, time.Minute); err != b.deaf || len(b.store.value) != tickets {
+		t.Errorf("a ticket that the audit was not told of: %v", err)
+	}
+	if _, err := b.begin(t, first); err != b.deaf || b.look(t, second).Err != nil || b.look(t, first).Attempts != MaxAttempts {
+		t.Errorf("an attempt that the audit was not told of: %v", err)
+	}
 }
 
 // What is not as a publisher of ours signed it is no ticket.
@@ -337,7 +394,7 @@ func TestAltered(t *testing.T) {
 	if _, err := b.Look(t.Context(), "none", b.ticket, first); err != ErrUnknown {
 		t.Errorf("at no tenant: %v", err)
 	}
-	if _, err := b.Begin(t.Context(), "corp", b.ticket, first, reset.Unlock, ref()); err == nil || b.look(t, first).Attempts != MaxAttempts {
+	if _, err := b.Begin(t.Context(), "corp", b.ticket, first, Attempt{Operation: reset.Unlock, Request: ref()}); err == nil || b.look(t, first).Attempts != MaxAttempts {
 		t.Errorf("for what it is not: %v", err)
 	}
 }

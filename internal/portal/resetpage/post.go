@@ -79,7 +79,8 @@ func (p *resetPage) submit(ctx context.Context, c *pages.Call, v visit, f *form,
 	}
 	beginning, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if _, err := p.Tickets.Begin(beginning, v.tenant, v.ticket, v.session, f.operation, ref); err != nil {
+	attempt := ticket.Attempt{Operation: f.operation, Request: ref, Address: s.Address}
+	if _, err := p.Tickets.Begin(beginning, v.tenant, v.ticket, v.session, attempt); err != nil {
 		if r := (*reset.Refusal)(nil); errors.As(err, &r) {
 			return err
 		}

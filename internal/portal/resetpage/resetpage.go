@@ -32,7 +32,7 @@ var files embed.FS
 type Tickets interface {
 	Tenant(ctx context.Context, t ticket.Secret) (string, error)
 	Look(ctx context.Context, tenant string, t ticket.Secret, s ticket.Session) (ticket.View, error)
-	Begin(ctx context.Context, tenant string, t ticket.Secret, s ticket.Session, op reset.Operation, ref reset.Ref) (ticket.View, error)
+	Begin(ctx context.Context, tenant string, t ticket.Secret, s ticket.Session, a ticket.Attempt) (ticket.View, error)
 	TakeBack(ctx context.Context, tenant string, t ticket.Secret, ref reset.Ref) error
 }
 

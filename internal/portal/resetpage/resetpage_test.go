@@ -53,7 +53,7 @@ func (f *fake) Look(context.Context, string, ticket.Secret, ticket.Session) (tic
 	return f.view, f.lookErr
 }
 
-func (f *fake) Begin(context.Context, string, ticket.Secret, ticket.Session, reset.Operation, reset.Ref) (ticket.View, error) {
+func (f *fake) Begin(context.Context, string, ticket.Secret, ticket.Session, ticket.Attempt) (ticket.View, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.begun++
