@@ -192,6 +192,22 @@ func TestAttempts(t *testing.T) {
 			t.Errorf("another attempt after %s: %v, want %v", code, err, want)
 		}
 	}
+	// What is not known spends a ticket; what became known decides then.
+	for code, want := range map[reset.Code]error{reset.PasswordInHistory: nil, reset.DirectoryError: nil, reset.Applied: ErrSpent} {
+		b := setup(t)
+		r, err := b.begin(t, first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.ended(r, reset.Unconfirmed)
+		if _, err := b.begin(t, first); err != ErrSpent {
+			t.Errorf("after an unconfirmed one: %v", err)
+		}
+		b.ended(r, code)
+		if _, err := b.begin(t, first); err != want {
+			t.Errorf("after an unconfirmed one of which %s became known: %v, want %v", code, err, want)
+		}
+	}
 	b := setup(t)
 	for range MaxAttempts {
 		r, err := b.begin(t, first)

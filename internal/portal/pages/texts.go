@@ -70,6 +70,15 @@ func (c *Call) T(key string, args ...any) (string, error) {
 	return text, nil
 }
 
+// Count returns the text with that key for n things: of the key KEY.one where there
+// is one thing and such a text.
+func (c *Call) Count(key string, n int) (string, error) {
+	if one := key + ".one"; n == 1 && c.Has(one) {
+		return c.T(one)
+	}
+	return c.T(key, n)
+}
+
 // Has reports whether there is a text with that key.
 func (c *Call) Has(key string) bool { return c.f.texts[key] != nil }
 

@@ -51,6 +51,14 @@ func (m *Model) status() int {
 	return http.StatusOK
 }
 
+// AccountParts returns what is before and after the last @ of the account's name.
+func (m *Model) AccountParts() []string {
+	if i := strings.LastIndexByte(m.Account, '@'); i >= 0 {
+		return []string{m.Account[:i], m.Account[i+1:]}
+	}
+	return []string{m.Account}
+}
+
 // Live reports whether the page goes on.
 func (m *Model) Live() bool { return m.Result != nil && m.Result.Live }
 
@@ -117,6 +125,8 @@ type Result struct {
 	Live      bool // the page goes on
 	Final     bool
 	Retry     bool   // it may be tried again, here and now
+	Ended     bool   // it could be tried again, but not with this ticket
+	Another   bool   // with another password
 	Tone      string // good, bad or warn
 	Title     string // keys of texts
 	Text      string
@@ -156,6 +166,11 @@ func retryable(c reset.Code) bool {
 	return false
 }
 
+// aboutPassword reports whether another password may do.
+func aboutPassword(c reset.Code) bool {
+	return strings.HasPrefix(string(c), "password_") && c != reset.PasswordTooRecent
+}
+
 // NewResult returns what the page says of a request, in a tenant's situation. With
 // an error it is not to be tried again.
 func NewResult(c *pages.Call, st reset.Status, err error, s reset.Situation) *Result {
@@ -171,7 +186,8 @@ func NewResult(c *pages.Call, st reset.Status, err error, s reset.Situation) *Re
 		return r
 	}
 	code := st.Outcome.Code
-	r.Retry = err == nil && retryable(code)
+	r.Retry, r.Ended = err == nil && retryable(code), err != nil && retryable(code)
+	r.Another = aboutPassword(code)
 	key := "code." + string(code)
 	switch {
 	case hidden(code):
@@ -205,6 +221,11 @@ func (r *Result) facts(c *pages.Call, o reset.Outcome, s reset.Situation) {
 			r.Facts = append(r.Facts, text)
 		}
 	}
+	count := func(key string, n int) {
+		if text, err := c.Count(key, n); err == nil && n > 0 {
+			r.Facts = append(r.Facts, text)
+		}
+	}
 	list := func(prefix string, words []string) string {
 		var texts []string
 		for _, w := range words {
@@ -216,16 +237,14 @@ func (r *Result) facts(c *pages.Call, o reset.Outcome, s reset.Situation) {
 	}
 	switch d := o.Details; o.Code {
 	case reset.PasswordTooShort:
-		if d.MinLength > 0 {
-			add("fact.min_length", d.MinLength)
-		}
+		count("fact.min_length", int(d.MinLength))
 	case reset.PasswordTooSimple:
 		if present := list("category.", d.Categories); present != "" {
 			add("fact.categories", present)
 		}
 	case reset.PasswordInHistory:
-		if s.Rules.Known && s.Rules.History > 0 {
-			add("fact.history", s.Rules.History)
+		if s.Rules.Known {
+			count("fact.history", int(s.Rules.History))
 		}
 	case reset.PasswordTooRecent:
 		r.Earliest = d.Earliest

@@ -156,6 +156,37 @@ func ended(code reset.Code, op reset.Operation) *reset.Status {
 	}
 }
 
+// Whatever is answered is kept by nobody, shown in no other page, and sends nobody
+// the ticket's address.
+func TestHeaders(t *testing.T) {
+	b := setup(t)
+	b.view.Request = ended(reset.Applied, reset.Reset)
+	b.steps = []reset.Status{*b.view.Request}
+	for target, want := range map[string]int{
+		"/reset": 200, "/reset?t=" + b.ticket.Text(): 303, "/reset?t=" + strings.Repeat("<b>", 99): 404, "/reset/events": 200,
+	} {
+		res, body := b.do("GET", target, "")
+		if res.StatusCode != want || strings.Contains(body, "<b>") {
+			t.Errorf("%s: %d, %s", target, res.StatusCode, body)
+		}
+		for name, want := range map[string]string{
+			"Referrer-Policy": "no-referrer", "Cache-Control": "no-store", "X-Frame-Options": "DENY", "X-Content-Type-Options": "nosniff",
+		} {
+			if got := res.Header.Get(name); got != want {
+				t.Errorf("%s: %s is %q", target, name, got)
+			}
+		}
+		if !strings.Contains(res.Header.Get("Content-Security-Policy"), "default-src 'none'; script-src 'self'") {
+			t.Errorf("%s: %s", target, res.Header.Get("Content-Security-Policy"))
+		}
+		for _, c := range res.Cookies() {
+			if !c.Secure || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Path != "/" || c.Domain != "" || !strings.HasPrefix(c.Name, "__Host-") {
+				t.Errorf("%s: a cookie is %s", target, c.Raw)
+			}
+		}
+	}
+}
+
 // A link moves its ticket to a cookie and out of the address; a look, also one by
 // HEAD, uses nothing up.
 func TestPrefetchDoesNotConsume(t *testing.T) {
@@ -291,8 +322,13 @@ func TestRefused(t *testing.T) {
 	}
 	b = setup(t)
 	b.beginErr = &reset.Refusal{Code: reset.BrokerUnavailable}
-	if res, _ := b.do("POST", "/reset", b.form()); res.StatusCode != 503 || len(b.submitted) != 0 {
+	nothing := text(t, "refusal.broker_unavailable.post", "en")
+	if res, body := b.do("POST", "/reset", b.form()); res.StatusCode != 503 || len(b.submitted) != 0 || !strings.Contains(body, nothing) {
 		t.Errorf("no broker: %d", res.StatusCode)
+	}
+	b.lookErr = b.beginErr // something may be at work
+	if res, body := b.get(); res.StatusCode != 503 || strings.Contains(body, nothing) {
+		t.Errorf("a look without a broker: %d", res.StatusCode)
 	}
 }
 
@@ -394,6 +430,11 @@ func TestEveryCode(t *testing.T) {
 			if form := strings.Contains(body, "<form"); form != retryable(code) {
 				t.Errorf("%s %s: a form is there: %t", op, code, form)
 			}
+			b.view.Err = ticket.ErrAttempts
+			_, ended := b.get()
+			if again := strings.Contains(ended, text(t, "reset.ended", "en")); again != retryable(code) {
+				t.Errorf("%s %s: with a ticket that is used up, another link is spoken of: %t", op, code, again)
+			}
 			if !strings.Contains(body, "pub1-01") {
 				t.Errorf("%s %s: the request is not named", op, code)
 			}
@@ -418,6 +459,7 @@ func TestFacts(t *testing.T) {
 		en, de  string
 	}{
 		{reset.PasswordTooShort, reset.Details{MinLength: 14}, "It needs at least 14 characters.", "Es braucht mindestens 14 Zeichen."},
+		{reset.PasswordTooShort, reset.Details{MinLength: 1}, "It needs at least one character.", "Es braucht mindestens ein Zeichen."},
 		{reset.PasswordTooSimple, reset.Details{Categories: []string{"lower", "digits"}}, "It has only: small letters, digits.", "Es hat nur: Kleinbuchstaben, Ziffern."},
 		{reset.PasswordInHistory, reset.Details{}, "The last 24 passwords", "Die letzten 24 Passwörter"},
 		{reset.PasswordTooRecent, reset.Details{Earliest: at}, `datetime="2026-11-23T08:30:00Z"`, "Wieder gesetzt werden kann es ab"},
@@ -453,7 +495,7 @@ func TestEvents(t *testing.T) {
 	if len(events) != 4 {
 		t.Fatalf("%d events: %s", len(events), body)
 	}
-	for i, want := range []string{"Please wait a moment", "+ 0.02 s", "We do not know whether", "The new password is set."} {
+	for i, want := range []string{"Please wait a moment", "+ 0.020 s", "We do not know whether", "The new password is set."} {
 		if !strings.Contains(events[i], want) || !strings.Contains(events[i], `id="spoken"`) {
 			t.Errorf("event %d does not say %q: %s", i, want, events[i])
 		}
