@@ -5,9 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -223,6 +225,25 @@ func TestAudit(t *testing.T) {
 		whole(t, empty)
 		if out, _ := l.audit(t, empty, "replay"); strings.Contains(out, users[0].UPN) || !strings.Contains(out, "(hidden)") {
 			t.Errorf("without the month's key, replay prints\n%s", out)
+		}
+	})
+	t.Run("tickets", func(t *testing.T) {
+		page := e.page(t, users[7].UPN, url.Values{"password": {"Genuine-Word-8"}, "again": {"Genuine-Word-8"}})
+		reference := regexp.MustCompile(`<code>(\S+-[0-9a-f]{32})</code>`).FindStringSubmatch(page)
+		if reference == nil {
+			t.Fatalf("the page names no request: %s", page)
+		}
+		out, code := l.audit(t, config, "replay", "-request", reference[1], "-format", "json")
+		if code != 0 || strings.Count(out, "\n") != 4 || !strings.Contains(out, `"kind":"ticket_used"`) ||
+			strings.Index(out, "ticket_used") > strings.Index(out, `"accepted"`) {
+			t.Errorf("replay of the page's reference (exit code %d) does not begin with the use of the ticket:\n%s", code, out)
+		}
+		out, _ = l.audit(t, config, "replay", "-account="+users[7].UPN)
+		if strings.Count(out, "ticket_made") != 1 || strings.Count(out, "ticket_used") != 1 || strings.Count(out, users[7].UPN) != 5 || !strings.Contains(out, "127.0.0.1") {
+			t.Errorf("replay of the account has not one ticket, its use and the request:\n%s", out)
+		}
+		if out, _ = l.audit(t, blind, "replay"); strings.Contains(out, users[7].UPN) {
+			t.Errorf("without record.key, replay prints\n%s", out)
 		}
 	})
 	t.Run("backup", func(t *testing.T) {

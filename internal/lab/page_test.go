@@ -79,8 +79,22 @@ func fill(tab *browser.Tab, password string) {
 	tab.Click("#form button[type=submit]")
 }
 
+// cutOff names what the window, or what is around it, does not show all of.
+const cutOff = `(() => {
+	const wide = document.documentElement.clientWidth, bad = [];
+	if (document.documentElement.scrollWidth > wide) bad.push("the page has " + document.documentElement.scrollWidth + " of " + wide);
+	for (const e of document.querySelectorAll("body *")) {
+		if (e.closest(".hidden, .skip, [hidden]") || e.tagName === "INPUT") continue;
+		const box = e.getBoundingClientRect(), hides = getComputedStyle(e).overflow !== "visible";
+		if (box.left < 0 || box.right > wide + 1 || hides && (e.scrollWidth > e.clientWidth + 1 || e.scrollHeight > e.clientHeight + 1)) {
+			bad.push(e.outerHTML.slice(0, 80));
+		}
+	}
+	return bad.join("; ");
+})()`
+
 // look looks at a state of a page, once: by axe-core, for what does not fit into the
-// narrowest window, and in pictures.
+// narrowest window or one that is enlarged, and in pictures.
 func (r *reader) look(t *testing.T, tab *browser.Tab, state string) {
 	t.Helper()
 	if r.seen[state] {
@@ -103,12 +117,20 @@ func (r *reader) look(t *testing.T, tab *browser.Tab, state string) {
 			tab.Picture(r.dir, fmt.Sprintf("%s-%s-%s", state, where.name, name))
 		}
 	}
-	narrow := browser.Phone()
-	narrow.Width = 320
-	tab.Look(narrow)
-	if wide := browser.Eval[int](tab, "document.documentElement.scrollWidth"); wide > 320 {
-		t.Errorf("%s: it is %d pixels wide in a window of 320", state, wide)
+	narrow, zoomed := browser.Phone(), browser.Desk()
+	narrow.Width, zoomed.Width, zoomed.Height, zoomed.Scale = 320, zoomed.Width/2, zoomed.Height/2, 2
+	for name, look := range map[string]browser.Look{"320 pixels": narrow, "200 %": zoomed} {
+		for _, letters := range []string{"100%", "200%"} {
+			if look.Width == 320 && letters != "100%" {
+				continue
+			}
+			tab.Look(look)
+			if cut := browser.Eval[string](tab, fmt.Sprintf("(document.documentElement.style.fontSize = %q, %s)", letters, cutOff)); cut != "" {
+				t.Errorf("%s, %s, letters of %s: it does not fit: %s", state, name, letters, cut)
+			}
+		}
 	}
+	browser.Eval[string](tab, `document.documentElement.style.fontSize = ""`)
 	tab.Look(browser.Desk())
 	for _, e := range tab.Errors() {
 		t.Errorf("%s: the page complains: %s", state, e)

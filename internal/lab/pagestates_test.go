@@ -40,9 +40,13 @@ func TestResetPageStates(t *testing.T) {
 		{"passwords that cannot be sent", pageErrors},
 		{"steps appear, a reload and a second tab see the same", pageSteps},
 		{"a connection that is lost resumes", pageResumes},
+		{"unconfirmed, until the truth is known", pageUnconfirmed},
+		{"two tabs, one page closed, and another publisher", pageTabs},
 		{"a double click is one request", pageDoubleClick},
 		{"back, and the link again", pageBack},
 		{"without scripts", pageNoScripts},
+		{"without cookies", pageNoCookies},
+		{"with the user's colours, and without motion", pageColours},
 		{"with the keyboard alone", pageKeyboard},
 		{"in German", pageGerman},
 		{"emoji and text from right to left", pageEmoji},
@@ -235,8 +239,20 @@ func pageNoScripts(t *testing.T, r *reader) {
 	fill(tab, "Ab1-x")
 	tab.AwaitText("It needs at least 7 characters.")
 	tab.Picture(r.dir, "no-scripts")
+	tab.Type("#password", fresh)
+	tab.Type("#again", fresh+"x")
+	tab.Click("#form button[type=submit]")
+	tab.AwaitText("The two passwords are not the same.")
 	fill(tab, fresh)
 	tab.AwaitText(set)
+	u := r.newUser(t, stage.lock)
+	tab.Open(r.ticket(u, "reset", "unlock"))
+	tab.Click("#unlock summary")
+	tab.Click("#unlock button")
+	tab.AwaitText("The account is unlocked.")
+	if !r.l.fake.Check(u.SAMAccountName, current) {
+		t.Error("it is still locked, or has another password")
+	}
 }
 
 func pageKeyboard(t *testing.T, r *reader) {

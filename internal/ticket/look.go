@@ -103,26 +103,37 @@ func (d *Desk) view(ctx context.Context, f found, s Session) (View, error) {
 		case errors.As(err, &r) && r.Code == reset.UnknownRequest:
 			// It is on its way there, or never got there.
 			if time.Since(f.Changed) < lost {
-				st = reset.Status{Ref: f.Request, State: reset.Accepted, Accepted: f.Changed}
-				v.Request, v.Err = &st, ErrBusy
-				return v, nil
+				return v.After(reset.Status{Ref: f.Request, State: reset.Accepted, Accepted: f.Changed}), nil
 			}
 		case err != nil:
 			return View{}, err
 		default:
-			v.Request = &st
-			if v.Err = after(st); v.Err != nil {
-				return v, nil
-			}
+			return v.After(st), nil
 		}
 	}
-	switch {
-	case !time.Now().Before(f.Expires):
-		v.Err = ErrExpired
-	case v.Attempts <= 0:
-		v.Err = ErrAttempts
-	}
+	v.Err = v.over()
 	return v, nil
+}
+
+// After returns the view as it is once so much is known of the attempt. Nothing but
+// the time and this can change it until there is another attempt.
+func (v View) After(st reset.Status) View {
+	v.Request = &st
+	if v.Err = after(st); v.Err == nil {
+		v.Err = v.over()
+	}
+	return v
+}
+
+// over says why there cannot be an attempt any more, whatever became of the last.
+func (v View) over() error {
+	switch {
+	case !time.Now().Before(v.Expires):
+		return ErrExpired
+	case v.Attempts <= 0:
+		return ErrAttempts
+	}
+	return nil
 }
 
 // after says whether there may be a further attempt after one with this status: not

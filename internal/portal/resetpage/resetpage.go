@@ -218,7 +218,7 @@ func (p *resetPage) events(c *pages.Call) error {
 	return c.Stream(hex.EncodeToString(id[:]), func(ctx context.Context, s *pages.Stream) error {
 		for {
 			err := p.Publisher.Watch(ctx, v.tenant, ref, func(st reset.Status) error {
-				return p.show(ctx, c, s, v, view, st)
+				return p.show(c, s, view, st)
 			})
 			// A request that is on its way to its record has none yet.
 			if r := (*reset.Refusal)(nil); !errors.As(err, &r) || r.Code != reset.UnknownRequest || !onItsWay(view) {
@@ -242,25 +242,15 @@ const (
 
 func onItsWay(v ticket.View) bool { return time.Since(v.Request.Accepted) < recordPatience }
 
-// show sends what the page shows for st.
-func (p *resetPage) show(ctx context.Context, c *pages.Call, s *pages.Stream, v visit, view ticket.View, st reset.Status) error {
-	c.Note(v.tenant, st.Ref.String(), string(st.Outcome.Code))
-	view.Request, view.Err = &st, ticket.ErrBusy
-	m := newModel(c, view, reset.Situation{})
-	if st.State == reset.Final {
-		// Whether it may be tried again is for the ticket to say.
-		now, err := p.Tickets.Look(ctx, v.tenant, v.ticket, v.session)
-		if err != nil {
-			return err
-		}
-		situation, err := p.Publisher.Situation(v.tenant)
-		if err != nil {
-			return err
-		}
-		now.Request = &st // which knows when each step was made
-		m = newModel(c, now, situation)
+// show sends what the page shows for st. It asks nobody: the sentence is on the
+// screen as soon as the outcome is here.
+func (p *resetPage) show(c *pages.Call, s *pages.Stream, view ticket.View, st reset.Status) error {
+	c.Note(view.Tenant, st.Ref.String(), string(st.Outcome.Code))
+	situation, err := p.Publisher.Situation(view.Tenant)
+	if err != nil {
+		return err
 	}
-	html, err := c.Fragment("reset.html", "live", m)
+	html, err := c.Fragment("reset.html", "live", newModel(c, view.After(st), situation))
 	if err != nil {
 		return err
 	}

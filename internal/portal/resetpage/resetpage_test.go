@@ -33,6 +33,7 @@ import (
 type fake struct {
 	mu        sync.Mutex
 	view      ticket.View
+	looks     int
 	lookErr   error
 	beginErr  error
 	submitErr error
@@ -50,6 +51,7 @@ type fake struct {
 func (f *fake) Tenant(context.Context, ticket.Secret) (string, error) { return "corp", f.lookErr }
 
 func (f *fake) Look(context.Context, string, ticket.Secret, ticket.Session) (ticket.View, error) {
+	f.looks++
 	return f.view, f.lookErr
 }
 
@@ -502,6 +504,15 @@ func TestEvents(t *testing.T) {
 		if live := strings.Contains(events[i], "data-stream"); live != (i < 3) {
 			t.Errorf("event %d: it goes on: %t", i, live)
 		}
+	}
+	if b.looks != 1 {
+		t.Errorf("the broker was asked %d times; nobody is to wait for it", b.looks)
+	}
+	b = setup(t)
+	b.view.Request, b.view.Err, b.view.Expires = &accepted, ticket.ErrBusy, time.Now().Add(time.Minute)
+	b.steps = []reset.Status{*ended(reset.PasswordTooShort, reset.Reset)}
+	if _, body := b.do("GET", "/reset/events", ""); !strings.Contains(body, "<form") {
+		t.Error("it cannot be tried again at once")
 	}
 	b = setup(t)
 	if res, _ := b.do("GET", "/reset/events", ""); res.StatusCode != http.StatusNoContent {

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +47,27 @@ type Browser struct{ ctx context.Context }
 // keys.
 func Start(t testing.TB, servers ...tls.Certificate) *Browser {
 	t.Helper()
+	return start(t, t.TempDir(), servers...)
+}
+
+// StartWithoutCookies runs one whose user lets nobody keep cookies.
+func StartWithoutCookies(t testing.TB) *Browser {
+	t.Helper()
+	profile := t.TempDir()
+	settings := filepath.Join(profile, "Default", "Preferences")
+	err := os.MkdirAll(filepath.Dir(settings), 0o700)
+	if err == nil {
+		const block = 2 // as Chromium numbers what a site may do
+		err = os.WriteFile(settings, fmt.Appendf(nil, `{"profile":{"default_content_setting_values":{"cookies":%d}}}`, block), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return start(t, profile)
+}
+
+func start(t testing.TB, profile string, servers ...tls.Certificate) *Browser {
+	t.Helper()
 	file, err := need(t.Context(), "chromium")
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +80,7 @@ func Start(t testing.TB, servers ...tls.Certificate) *Browser {
 	// The browser is ended by hand, not by the end of t.Context, so that it can
 	// close its files before the profile goes.
 	allocator, stop := chromedp.NewExecAllocator(context.WithoutCancel(t.Context()),
-		chromedp.ExecPath(file), chromedp.UserDataDir(t.TempDir()), chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck, chromedp.Headless,
+		chromedp.ExecPath(file), chromedp.UserDataDir(profile), chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck, chromedp.Headless,
 		chromedp.NoSandbox, // Chromium refuses to run as root with one
 		chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true),

@@ -1,6 +1,7 @@
 package browser
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -68,6 +69,13 @@ func TestBrowser(t *testing.T) {
 	if !Eval[bool](tab, `matchMedia("(prefers-color-scheme: dark)").matches`) {
 		t.Error("the dark is light")
 	}
+	for _, look := range []Look{{Width: 400, Height: 600}, {Width: 400, Height: 600, Scale: 2, Forced: true, Motion: true}} {
+		tab.Look(look)
+		got := Eval[string](tab, `[matchMedia("(forced-colors: active)").matches, matchMedia("(prefers-reduced-motion: reduce)").matches, devicePixelRatio].join()`)
+		if want := fmt.Sprint(look.Forced, ",", !look.Motion, ",", max(look.Scale, 1)); got != want {
+			t.Errorf("%+v: %s, want %s", look, got, want)
+		}
+	}
 }
 
 // A window keeps its cookies to itself, also those that need TLS elsewhere.
@@ -80,6 +88,17 @@ func TestCookies(t *testing.T) {
 		tab.Open(url + "/cookie")
 		if got, want := tab.Text("body"), map[string]string{"the same window": "__Host-x=1"}[name]; got != want {
 			t.Errorf("%s sends %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestWithoutCookies(t *testing.T) {
+	url := serve(t)
+	tab := StartWithoutCookies(t).Tab(t, Desk())
+	for range 2 {
+		tab.Open(url + "/cookie")
+		if got := tab.Text("body"); got != "" {
+			t.Errorf("it sends %q", got)
 		}
 	}
 }

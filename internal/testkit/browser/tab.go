@@ -22,7 +22,10 @@ import (
 // A Look is how a page is looked at.
 type Look struct {
 	Width, Height int64
+	Scale         float64 // how many pixels one of the page has on each side; one if it is zero
 	Dark          bool
+	Forced        bool   // colours are those of the user
+	Motion        bool   // things may move
 	Language      string // as in Accept-Language
 	NoScripts     bool
 }
@@ -147,12 +150,19 @@ func (tab *Tab) Look(look Look) {
 	if look.Dark {
 		scheme = "dark"
 	}
+	motion, forced := "reduce", "none"
+	if look.Motion {
+		motion = "no-preference"
+	}
+	if look.Forced {
+		forced = "active"
+	}
 	tab.look = look
 	call(tab, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
-		Width: look.Width, Height: look.Height, DeviceScaleFactor: 1, Mobile: look.Width < 500,
+		Width: look.Width, Height: look.Height, DeviceScaleFactor: max(look.Scale, 1), Mobile: look.Width < 500,
 	})
 	call(tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
-		{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"},
+		{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: motion}, {Name: "forced-colors", Value: forced},
 	}})
 	call(tab, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: look.NoScripts})
 	if look.Language != "" {
