@@ -443,7 +443,7 @@ func pageNoBroker(t *testing.T, r *reader) {
 	tab := r.open(r.ticket(r.newUser(t)))
 	r.l.remove(r.l.Broker.Name)
 	fill(tab, fresh)
-	tab.AwaitText("This service is not available at the moment.")
+	tab.AwaitText("This service is not available at the moment, so nothing was changed.")
 	r.look(t, tab, "no-broker")
 	tab.Await("a.button")
 }

@@ -29,6 +29,9 @@ const (
 	// PlainWait is how long a browser without scripts waits for the outcome,
 	// which mostly is there by then.
 	PlainWait = 2 * time.Second
+	// liveWait is how long one with scripts does, which shows the steps: an
+	// outcome that comes at once needs no stream.
+	liveWait = 50 * time.Millisecond
 )
 
 // post is POST /reset.
@@ -89,10 +92,11 @@ func (p *resetPage) submit(ctx context.Context, c *pages.Call, v visit, f *form,
 	c.Note(v.tenant, ref.String(), "")
 	wait := PlainWait
 	if f.live {
-		wait = 0
+		wait = liveWait
 	}
 	password := f.take()
-	if _, err := p.Publisher.Submit(ctx, s, password, secret.Value{}, wait); err != nil {
+	st, err := p.Publisher.Submit(ctx, s, password, secret.Value{}, wait)
+	if err != nil {
 		// Nothing was recorded, and nothing will be done.
 		back := p.takeBack(ctx, v, ref)
 		if back != nil {
@@ -101,7 +105,17 @@ func (p *resetPage) submit(ctx context.Context, c *pages.Call, v visit, f *form,
 		c.Note(v.tenant, "", "")
 		return err
 	}
-	return c.Redirect(portal.ResetPath)
+	if !f.live {
+		return c.Redirect(portal.ResetPath)
+	}
+	// A script has the page where it wants it: nothing is sent twice by a reload.
+	view.Attempts--
+	c.Note(v.tenant, ref.String(), string(st.Outcome.Code))
+	situation, err := p.Publisher.Situation(v.tenant)
+	if err != nil {
+		return err
+	}
+	return c.Render(http.StatusOK, "reset.html", newModel(c, view.After(st), situation))
 }
 
 // takeBack gives an attempt back.

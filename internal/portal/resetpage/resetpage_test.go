@@ -34,6 +34,7 @@ type fake struct {
 	mu        sync.Mutex
 	view      ticket.View
 	looks     int
+	soon      *reset.Status // what is known when Submit returns
 	lookErr   error
 	beginErr  error
 	submitErr error
@@ -77,7 +78,10 @@ func (f *fake) Submit(_ context.Context, s reset.Submission, password, _ secret.
 	if f.kept = password; !f.keep {
 		password.Wipe()
 	}
-	return reset.Status{}, f.submitErr
+	if f.submitErr != nil {
+		return reset.Status{}, f.submitErr
+	}
+	return *f.soon, nil
 }
 
 func (f *fake) Watch(_ context.Context, _ string, _ reset.Ref, say func(reset.Status) error) error {
@@ -115,6 +119,7 @@ func setup(t *testing.T) *bench {
 			Switches: &reset.Switches{Writeback: reset.Switch{On: true}, Unlock: reset.Switch{On: true}},
 			Rules:    reset.Rules{Known: true, MinLength: 14, Complexity: true, History: 24, MinAge: 48 * time.Hour},
 		},
+		soon: &reset.Status{Ref: reset.Ref{Publisher: "pub1", ID: reset.ID{1}}, Operation: reset.Reset, State: reset.Accepted, Accepted: time.Now()},
 	}
 	frame, err := pages.New(pages.Config{Log: zerolog.New(zerolog.SyncWriter(b.log)), Metrics: prometheus.NewRegistry()})
 	if err != nil {
@@ -232,18 +237,18 @@ func TestForm(t *testing.T) {
 			t.Errorf("the form lacks %q", want)
 		}
 	}
-	res, _ = b.do("POST", "/reset", b.form("live", "1"))
-	if res.StatusCode != 303 || res.Header.Get("Location") != "/reset" || b.begun != 1 {
-		t.Errorf("sent: %d to %s", res.StatusCode, res.Header.Get("Location"))
+	res, body = b.do("POST", "/reset", b.form("live", "1"))
+	if res.StatusCode != 200 || !strings.Contains(body, "data-stream") || strings.Contains(body, "<form") || b.begun != 1 {
+		t.Errorf("sent by a script: %d, %s", res.StatusCode, body)
 	}
 	s := b.submitted[0]
 	if s.Tenant != "corp" || s.Source != "idp" || s.Operation != reset.Reset || s.Account != b.view.Account || s.Actor != b.view.Actor ||
-		s.ID == (reset.ID{}) || b.passwords[0] != "N3w secret!" || b.waits[0] != 0 || s.Address != "192.0.2.1" {
+		s.ID == (reset.ID{}) || b.passwords[0] != "N3w secret!" || b.waits[0] != liveWait || s.Address != "192.0.2.1" {
 		t.Errorf("submitted: %+v, %s", s, b.waits[0])
 	}
-	b.do("POST", "/reset", b.form())
-	if b.waits[1] != PlainWait {
-		t.Errorf("without scripts, the outcome is waited for %s", b.waits[1])
+	res, _ = b.do("POST", "/reset", b.form())
+	if res.StatusCode != 303 || res.Header.Get("Location") != "/reset" || b.waits[1] != PlainWait {
+		t.Errorf("without scripts: %d to %s after %s", res.StatusCode, res.Header.Get("Location"), b.waits[1])
 	}
 	b.do("POST", "/reset", b.form("operation", "unlock", "password", "", "again", ""))
 	if s := b.submitted[2]; s.Operation != reset.Unlock || b.passwords[2] != "" {
@@ -251,6 +256,20 @@ func TestForm(t *testing.T) {
 	}
 	if strings.Contains(b.log.String(), "N3w") {
 		t.Error("a password is in the log")
+	}
+}
+
+// An outcome that comes at once is on the page that a script is answered with.
+func TestOutcomeAtOnce(t *testing.T) {
+	for code, want := range map[reset.Code]string{
+		reset.Applied: "The new password is set.", reset.PasswordTooShort: "You can try once more.", reset.Unconfirmed: "We do not know yet",
+	} {
+		b := setup(t)
+		b.view.Attempts, b.view.Expires, b.soon = 2, time.Now().Add(time.Minute), ended(code, reset.Reset)
+		res, body := b.do("POST", "/reset", b.form("live", "1"))
+		if res.StatusCode != 200 || !strings.Contains(body, want) || strings.Contains(body, "<form") != retryable(code) || strings.Contains(body, "N3w") {
+			t.Errorf("%s: %d, %s", code, res.StatusCode, body)
+		}
 	}
 }
 
