@@ -176,6 +176,22 @@ func pageResumes(t *testing.T, r *reader) {
 	hold.Release()
 	tab.AwaitText(set) // after the publisher was started again
 	r.e = r.l.endpoints(t)
+
+	// What was never sent is said to be.
+	tab = r.open(r.ticket(r.newUser(t)))
+	tab.Type("#password", fresh)
+	tab.Type("#again", fresh)
+	tab.Offline(true)
+	tab.Click("#form button[type=submit]")
+	tab.AwaitText("The connection is lost at the moment.")
+	tab.Offline(false)
+	tab.AwaitText("What you sent did not arrive")
+	r.look(t, tab, "unsent")
+	fill(tab, fresh)
+	tab.AwaitText(set)
+	if strings.Contains(tab.Text("main"), "did not arrive") {
+		t.Error("what arrived is said not to have")
+	}
 }
 
 func pageDoubleClick(t *testing.T, r *reader) {

@@ -239,6 +239,11 @@ func TestBrand(t *testing.T) {
 	if !strings.Contains(page, "Ex &#34;ample&#34; &lt;b&gt;") || !strings.Contains(page, `src="/brand/logo.svg?v=`) {
 		t.Errorf("the page is %s", page)
 	}
+	res, _ := get(f, "/brand/logo.svg") // opened by itself, it runs nothing
+	if policy := res.Header.Get("Content-Security-Policy"); !strings.Contains(policy, "default-src 'none'") || !strings.Contains(policy, "sandbox") ||
+		res.Header.Get("X-Content-Type-Options") != "nosniff" || res.Header.Get("Content-Type") != "image/svg+xml" {
+		t.Errorf("the logo has the headers %v", res.Header)
+	}
 	if _, sheet := get(f, "/brand/brand.css"); !strings.Contains(sheet, "--brand: #ffee00; --on-brand: #000000;") {
 		t.Errorf("the style is %s", sheet)
 	}

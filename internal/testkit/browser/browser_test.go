@@ -65,6 +65,12 @@ func TestBrowser(t *testing.T) {
 	if got := strings.Join(tab.Errors(), "\n"); !strings.Contains(got, "broken on purpose") {
 		t.Errorf("a bad page complains: %q", got)
 	}
+	for _, yes := range []bool{true, false} {
+		tab.Offline(yes)
+		if got := Eval[bool](tab, `fetch(location.href).then(() => false, () => true)`); got != yes {
+			t.Errorf("offline is %t, want %t", got, yes)
+		}
+	}
 	tab.Look(Look{Width: 400, Height: 600, Dark: true, Language: "en"})
 	if !Eval[bool](tab, `matchMedia("(prefers-color-scheme: dark)").matches`) {
 		t.Error("the dark is light")

@@ -251,6 +251,16 @@ func (tab *Tab) Back() {
 	tab.do(chromedp.NavigateBack())
 }
 
+// Offline takes the network away from the tab, or gives it back.
+func (tab *Tab) Offline(yes bool) {
+	tab.t.Helper()
+	var conditions []*network.Conditions
+	if yes {
+		conditions = append(conditions, &network.Conditions{Offline: true, DownloadThroughput: -1, UploadThroughput: -1})
+	}
+	call(tab, network.EmulateNetworkConditionsByRule, network.EmulateNetworkConditionsByRuleParams{MatchedNetworkConditions: conditions})
+}
+
 // Picture writes what the tab shows, all of its height, to dir/name.png.
 func (tab *Tab) Picture(dir, name string) {
 	tab.t.Helper()

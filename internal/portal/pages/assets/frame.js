@@ -62,9 +62,17 @@
     } catch {
       // It may have been sent: the page knows, once it can be reached.
       offline(true);
-      setTimeout(again, 1000);
+      const before = reference();
+      setTimeout(() => again(() => {
+        const after = reference();
+        const unsent = document.getElementById("unsent");
+        if (unsent) unsent.hidden = !after.startsWith("page-") && after !== before;
+      }), 1000);
     }
   }
+
+  // reference names the request that the page is about, or is "page-…".
+  const reference = () => document.querySelector("#reference code")?.textContent || "page-";
 
   function replace(html, url) {
     const next = new DOMParser().parseFromString(html, "text/html");
@@ -105,20 +113,21 @@
         setTimeout(() => {
           if (mine !== source) return;
           source = undefined;
-          again();
+          again(() => {});
         }, 2000);
       }
     });
   }
 
-  // again reads the whole page anew, in place.
-  async function again() {
+  // again reads the whole page anew, in place, and calls done then.
+  async function again(done) {
     try {
       const answer = await fetch(location.href, { credentials: "same-origin" });
       if (answer.status >= 500) throw new Error("away");
       replace(await answer.text(), answer.url);
+      done();
     } catch {
-      setTimeout(again, 2000);
+      setTimeout(() => again(done), 2000);
     }
   }
 
