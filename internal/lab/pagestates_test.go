@@ -462,4 +462,8 @@ func pageNoBroker(t *testing.T, r *reader) {
 	tab.AwaitText("This service is not available at the moment, so nothing was changed.")
 	r.look(t, tab, "no-broker")
 	tab.Await("a.button")
+	// Without a broker, they would try for long to end in good order.
+	for _, name := range []string{"publisher", consumerName(0), consumerName(1)} {
+		r.l.remove(name)
+	}
 }

@@ -130,6 +130,7 @@ func pageTabs(t *testing.T, r *reader) {
 	stranger.AwaitText(set)
 	stranger.Back()
 	stranger.AwaitText(set)
+	r.l.remove("second")
 }
 
 func pageNoCookies(t *testing.T, r *reader) {
