@@ -101,6 +101,7 @@ func (r *reader) look(t *testing.T, tab *browser.Tab, state string) {
 		return
 	}
 	r.seen[state] = true
+	language := browser.Eval[string](tab, "document.documentElement.lang")
 	for _, where := range []struct {
 		name string
 		look browser.Look
@@ -109,7 +110,7 @@ func (r *reader) look(t *testing.T, tab *browser.Tab, state string) {
 	} {
 		for name, dark := range map[string]bool{"light": false, "dark": true} {
 			look := where.look
-			look.Dark = dark
+			look.Dark, look.Language = dark, language
 			tab.Look(look)
 			for _, v := range r.axe.Violations(tab) {
 				t.Errorf("%s, %s, %s: axe-core: %s", state, where.name, name, v)
@@ -124,6 +125,7 @@ func (r *reader) look(t *testing.T, tab *browser.Tab, state string) {
 			if look.Width == 320 && letters != "100%" {
 				continue
 			}
+			look.Language = language
 			tab.Look(look)
 			if cut := browser.Eval[string](tab, fmt.Sprintf("(document.documentElement.style.fontSize = %q, %s)", letters, cutOff)); cut != "" {
 				t.Errorf("%s, %s, letters of %s: it does not fit: %s", state, name, letters, cut)
@@ -131,10 +133,28 @@ func (r *reader) look(t *testing.T, tab *browser.Tab, state string) {
 		}
 	}
 	browser.Eval[string](tab, `document.documentElement.style.fontSize = ""`)
-	tab.Look(browser.Desk())
+	desk := browser.Desk()
+	desk.Language = language
+	tab.Look(desk)
 	for _, e := range tab.Errors() {
 		t.Errorf("%s: the page complains: %s", state, e)
 	}
+}
+
+// german looks at a state in German, which a reload does not change.
+func (r *reader) german(t *testing.T, tab *browser.Tab, state string) {
+	t.Helper()
+	for _, language := range []string{"de", "en"} {
+		look := browser.Desk()
+		look.Language = language
+		tab.Look(look)
+		tab.Reload()
+		if language == "de" {
+			tab.AwaitText("Wenn Sie Hilfe brauchen")
+			r.look(t, tab, "german-"+state)
+		}
+	}
+	tab.AwaitText("If you need help")
 }
 
 // says returns what the page says of a code: the help desk's secrets are not said.

@@ -226,6 +226,7 @@ func pageBack(t *testing.T, r *reader) {
 	other := r.open(url)
 	other.AwaitText("This link was used in another browser")
 	r.look(t, other, "ticket-foreign")
+	r.german(t, other, "ticket-foreign")
 
 	// Two links in one browser: a form is for its own account only.
 	first, second := r.newUser(t), r.newUser(t)
@@ -293,14 +294,15 @@ func pageGerman(t *testing.T, r *reader) {
 	tab := r.b.Tab(t, browser.Look{Width: 1200, Height: 900, Language: "de-AT,de;q=0.9,en;q=0.5"})
 	tab.Open(r.ticket(r.newUser(t), "reset", "unlock"))
 	tab.AwaitText("Neues Passwort setzen")
-	tab.Picture(r.dir, "german-form")
+	tab.Click("#unlock summary")
+	r.look(t, tab, "german-form")
 	fill(tab, "granite")
 	tab.AwaitText("Dieses Passwort hat zu wenige Arten von Zeichen.")
 	tab.AwaitText("Es hat nur: Kleinbuchstaben.")
-	tab.Picture(r.dir, "german-too-simple")
+	r.look(t, tab, "german-too-simple")
 	fill(tab, fresh)
 	tab.AwaitText("Das neue Passwort ist gesetzt.")
-	tab.Picture(r.dir, "german-applied")
+	r.look(t, tab, "german-applied")
 }
 
 func pageEmoji(t *testing.T, r *reader) {
@@ -363,6 +365,9 @@ func pageTickets(t *testing.T, r *reader) {
 		tab := r.open(tt.url)
 		tab.AwaitText(tt.want)
 		r.look(t, tab, "ticket-"+tt.name)
+		if tt.name == "none" || tt.name == "altered" {
+			r.german(t, tab, "ticket-"+tt.name)
+		}
 	}
 	u := r.newUser(t)
 	answer, err := r.e.do(t.Context(), http.MethodPost, "/v1/tickets", strings.NewReader(fmt.Sprintf(`{"account":{"upn":%q},"expires_in":2}`, u.UPN)))
@@ -382,6 +387,7 @@ func pageTickets(t *testing.T, r *reader) {
 	fill(tab, fresh)
 	tab.AwaitText("This link has expired")
 	r.look(t, tab, "ticket-expired")
+	r.german(t, tab, "ticket-expired")
 	if !r.l.fake.Check(u.SAMAccountName, current) {
 		t.Error("an expired ticket set a password")
 	}
@@ -414,6 +420,7 @@ func pageSwitchedOff(t *testing.T, r *reader) {
 	fill(tab, fresh)
 	tab.AwaitText("This is switched off")
 	r.look(t, tab, "switched-off")
+	r.german(t, tab, "switched-off")
 	r.switches(t, `{"writeback":true}`)
 	tab.Click("a.button")
 	fill(tab, fresh)
@@ -435,6 +442,7 @@ func pageNoConsumer(t *testing.T, r *reader) {
 	fill(tab, fresh) // typed before
 	tab.AwaitText("The connection to your organisation is down at the moment")
 	r.look(t, tab, "no-consumer")
+	r.german(t, tab, "no-consumer")
 	tab.Reload()
 	tab.AwaitText("The connection to your organisation is down at the moment")
 	if browser.Eval[bool](tab, `document.querySelector("#form") !== null`) {

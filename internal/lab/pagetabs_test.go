@@ -70,6 +70,7 @@ func pageUnconfirmed(t *testing.T, r *reader) {
 	tab.AwaitText(says(reset.Reset, reset.Unconfirmed))
 	tab.AwaitText("We are still trying to find out")
 	r.look(t, tab, "unconfirmed")
+	r.german(t, tab, "unconfirmed")
 	beside := tab.Beside(t)
 	beside.Open(link)
 	beside.AwaitText(says(reset.Reset, reset.Unconfirmed))
