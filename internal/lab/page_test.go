@@ -82,9 +82,10 @@ func fill(tab *browser.Tab, password string) {
 // cutOff names what the window, or what is around it, does not show all of.
 const cutOff = `(() => {
 	const wide = document.documentElement.clientWidth, bad = [];
+	const scrolls = (e) => e && (/auto|scroll/.test(getComputedStyle(e).overflow) || scrolls(e.parentElement));
 	if (document.documentElement.scrollWidth > wide) bad.push("the page has " + document.documentElement.scrollWidth + " of " + wide);
 	for (const e of document.querySelectorAll("body *")) {
-		if (e.closest(".hidden, .skip, [hidden]") || e.tagName === "INPUT") continue;
+		if (e.closest(".hidden, .skip, [hidden], svg") || e.tagName === "INPUT" || scrolls(e)) continue;
 		const box = e.getBoundingClientRect(), hides = getComputedStyle(e).overflow !== "visible";
 		if (box.left < 0 || box.right > wide + 1 || hides && (e.scrollWidth > e.clientWidth + 1 || e.scrollHeight > e.clientHeight + 1)) {
 			bad.push(e.outerHTML.slice(0, 80));
