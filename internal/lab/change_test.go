@@ -103,6 +103,7 @@ func TestChangePageOutcomes(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{"fake", "samba"} {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			d := newDesk(t, kind, false)
 			var s stage = &fakeStage{d.l.fake}
 			if kind == "samba" {

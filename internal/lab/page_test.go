@@ -171,8 +171,10 @@ func says(op reset.Operation, code reset.Code) string {
 // TestResetPageOutcomes provokes every outcome that a reset or an unlock can have at
 // the directory, by way of the page, and looks at each.
 func TestResetPageOutcomes(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []string{"fake", "samba"} {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			r := newReader(t, kind)
 			var s stage = &fakeStage{r.l.fake}
 			if kind == "samba" {

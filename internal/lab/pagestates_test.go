@@ -31,6 +31,7 @@ func (r *reader) held() *fakead.Injection {
 // TestResetPageStates looks at what the page shows before, during and after a
 // request, whatever its user does, and what it says when nothing can be done.
 func TestResetPageStates(t *testing.T) {
+	t.Parallel()
 	r := newReader(t, "fake")
 	for _, tt := range []struct {
 		name string
