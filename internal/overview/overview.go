@@ -49,6 +49,7 @@ type request struct {
 	chain    audit.Chain
 	accepted time.Time // by the broker's clock
 	ended    time.Time // of an unconfirmed one; else zero
+	consumer string    // that has ended it; empty if none has
 }
 
 // A tally is what one consumer has done today.
@@ -95,6 +96,7 @@ func (d *Day) Hear(s reset.Stored, at time.Time) {
 	defer d.mu.Unlock()
 	d.until = at
 	d.turn(at)
+	d.sweep(at)
 	r := d.open[rec.ID]
 	if r == nil {
 		if rec.Kind != envelope.Accepted || len(d.open) >= maxOpen {
@@ -110,7 +112,7 @@ func (d *Day) Hear(s reset.Stored, at time.Time) {
 	d.open[rec.ID] = r
 	switch {
 	case rec.Kind == envelope.Corrected && !r.ended.IsZero():
-		d.correct(r, rec.Code)
+		d.correct(r, rec.Code, rec.Writer.Name)
 		delete(d.open, rec.ID)
 	case chain.Ended():
 		d.end(r, at)
@@ -127,7 +129,8 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// turn forgets what is over at a time.
+// turn forgets what is counted and over at a time, which may be that of a look at
+// the page, or of a record that is read late.
 func (d *Day) turn(at time.Time) {
 	if day := at.UTC().Truncate(24 * time.Hour); day.After(d.today) {
 		d.today = day
@@ -135,6 +138,11 @@ func (d *Day) turn(at time.Time) {
 	}
 	oldest := numberOf(at) - bins
 	maps.DeleteFunc(d.bins, func(n int64, _ *bin) bool { return n < oldest })
+}
+
+// sweep forgets what nobody has ended until a record was stored: by the clock of a
+// look, all that is read late would be over.
+func (d *Day) sweep(at time.Time) {
 	if at.Sub(d.swept) > time.Minute {
 		d.swept = at
 		maps.DeleteFunc(d.open, func(_ reset.ID, r *request) bool { return at.Sub(r.accepted) > reset.Correctable })
@@ -150,8 +158,8 @@ func (d *Day) end(r *request, at time.Time) {
 		Ref: reset.Ref{Publisher: last.Publisher, ID: last.ID}, Operation: last.Operation, Code: last.Code, Ended: at, Took: took,
 	}
 	if claim, ok := r.chain.Claim(); ok && claim.Writer.Run == last.Writer.Run {
-		e.Consumer = last.Writer.Name
-		if t := d.tally(e.Consumer); t != nil {
+		e.Consumer, r.consumer = last.Writer.Name, last.Writer.Name
+		if t := d.tally(e.Consumer, at); t != nil {
 			t.classes[reset.ClassOf(e.Code)]++
 			t.times.add(last.Time.Sub(claim.Time))
 		}
@@ -168,30 +176,41 @@ func (d *Day) end(r *request, at time.Time) {
 	}
 }
 
-// tally returns that of a consumer; nil if there are too many.
-func (d *Day) tally(name string) *tally {
+// tally returns that of a consumer, for what ended at a time; nil if that was not
+// today, or there are too many.
+func (d *Day) tally(name string, ended time.Time) *tally {
 	t := d.replicas[name]
-	if t == nil && len(d.replicas) < maxReplicas {
+	switch {
+	case ended.Before(d.today):
+		return nil
+	case t == nil && len(d.replicas) < maxReplicas:
 		t = new(tally)
 		d.replicas[name] = t
 	}
 	return t
 }
 
-// correct puts the truth in the place of an unconfirmed outcome.
-func (d *Day) correct(r *request, code reset.Code) {
+// correct puts the truth, which a consumer has found out, in the place of an
+// unconfirmed outcome. If it was the publisher that could not tell, no consumer
+// was counted yet.
+func (d *Day) correct(r *request, code reset.Code, finder string) {
 	if b := d.bins[numberOf(r.ended)]; b != nil {
 		b.classes[reset.Failed]--
 		b.classes[reset.ClassOf(code)]++
 	}
-	for i := range d.recent {
-		if d.recent[i].Ref.ID != r.chain[0].ID {
-			continue
-		}
-		d.recent[i].Code = code
-		if t := d.replicas[d.recent[i].Consumer]; t != nil && !r.ended.Before(d.today) {
+	counted := r.consumer != ""
+	if !counted {
+		r.consumer = finder
+	}
+	if t := d.tally(r.consumer, r.ended); t != nil {
+		if counted {
 			t.classes[reset.Failed]--
-			t.classes[reset.ClassOf(code)]++
+		}
+		t.classes[reset.ClassOf(code)]++
+	}
+	for i := range d.recent {
+		if e := &d.recent[i]; e.Ref.ID == r.chain[0].ID {
+			e.Code, e.Consumer = code, r.consumer
 		}
 	}
 }

@@ -138,7 +138,7 @@ func TestLeftBehind(t *testing.T) {
 	s.now = s.now.Add(reset.Life)
 	s.wantReplica("a", reset.Replica{})
 	s.now = s.now.Add(reset.Correctable)
-	s.show()
+	s.request("b", reset.Applied)
 	if n := len(s.day.open); n != 0 {
 		t.Errorf("%d requests are kept for ever", n)
 	}
@@ -157,6 +157,35 @@ func TestCorrected(t *testing.T) {
 	if b := o.Bins[len(o.Bins)-1]; b.Applied != 1 || b.Failed != 0 {
 		t.Errorf("bin: %+v", b)
 	}
+}
+
+// Who closed it as unconfirmed was the publisher, so no consumer had ended it. The
+// one that finds out the truth has.
+func TestCorrectedAfterThePublisher(t *testing.T) {
+	s := newStream(t)
+	id := reset.NewID()
+	s.write(id, s.publisher, envelope.Accepted, "", time.Second)
+	s.write(id, s.consumers["a"], envelope.Claimed, "", time.Second)
+	s.write(id, s.publisher, envelope.Settled, reset.Unconfirmed, reset.Life)
+	s.wantReplica("a", reset.Replica{})
+	s.write(id, s.consumers["b"], envelope.Corrected, reset.Applied, time.Minute)
+	s.wantReplica("a", reset.Replica{})
+	s.wantReplica("b", reset.Replica{Applied: 1})
+	if r := s.show().Recent[0]; r.Consumer != "b" || r.Code != reset.Applied {
+		t.Errorf("recent: %+v", r)
+	}
+}
+
+// The truth counts also where so much has ended since that the request is not in
+// the list any more.
+func TestCorrectedLate(t *testing.T) {
+	s := newStream(t)
+	id := s.request("a", reset.Unconfirmed)
+	for range reset.MaxRecent {
+		s.request("b", reset.Applied)
+	}
+	s.write(id, s.consumers["b"], envelope.Corrected, reset.Applied, time.Second)
+	s.wantReplica("a", reset.Replica{Applied: 1})
 }
 
 // Records that nobody pinned has signed, or that lie before what is known, count
@@ -230,6 +259,26 @@ func TestReading(t *testing.T) {
 	s.now = s.now.Add(30 * time.Hour)
 	if o := s.show(); !o.Since.Equal(s.now.Add(-24 * time.Hour)) {
 		t.Errorf("after a day the records are known since %s", o.Since)
+	}
+}
+
+// A page that is looked at while yesterday's records are read changes nothing of
+// what they say.
+func TestLookedAtWhileReading(t *testing.T) {
+	s := newStream(t)
+	now := s.now
+	s.now = now.Add(-12 * time.Hour)
+	s.day.Begin(s.now)
+	s.request("a", reset.Applied)
+	id := reset.NewID()
+	s.write(id, s.publisher, envelope.Accepted, "", time.Second)
+	s.write(id, s.consumers["a"], envelope.Claimed, "", time.Second)
+	s.day.Show(new(reset.Overview), now)
+	s.write(id, s.consumers["a"], envelope.Settled, reset.DirectoryError, time.Second)
+	s.now = now
+	s.wantReplica("a", reset.Replica{})
+	if r := s.show().Recent; len(r) != 2 || r[0].Code != reset.DirectoryError {
+		t.Errorf("recent: %+v", r)
 	}
 }
 
