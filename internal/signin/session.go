@@ -78,6 +78,17 @@ func (c *Client) keep(w http.ResponseWriter, s Session) {
 // Session returns who the browser is signed in as. Where that is somebody, it
 // starts the time of [Idle] anew.
 func (c *Client) Session(w http.ResponseWriter, r *http.Request) (Session, bool) {
+	s, ok := c.Peek(r)
+	if now := c.now(); ok && now.Sub(s.seen) > Idle/15 { // not with every picture
+		s.seen = now
+		c.keep(w, s)
+	}
+	return s, ok
+}
+
+// Peek is Session for what a page asks for by itself, which says nothing of
+// whether somebody is there: it does not start the time anew.
+func (c *Client) Peek(r *http.Request) (Session, bool) {
 	var in sealedSession
 	if !readCookie(r, c.sessions, sessionCookie, &in) {
 		return Session{}, false
@@ -88,13 +99,8 @@ func (c *Client) Session(w http.ResponseWriter, r *http.Request) (Session, bool)
 		Admin:   in.Admin, Resets: in.Resets, Overage: in.Overage,
 		Proved: at(in.Proved), Began: at(in.Began), Note: in.Note, seen: at(in.Seen),
 	}
-	now := c.now()
-	if now.Sub(s.seen) > Idle || now.Sub(s.Began) > Longest {
+	if now := c.now(); now.Sub(s.seen) > Idle || now.Sub(s.Began) > Longest {
 		return Session{}, false
-	}
-	if now.Sub(s.seen) > Idle/15 { // not with every picture
-		s.seen = now
-		c.keep(w, s)
 	}
 	return s, true
 }

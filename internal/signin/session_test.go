@@ -39,6 +39,27 @@ func TestSessionEnds(t *testing.T) {
 	}
 }
 
+// What goes on by itself keeps nobody signed in, and gives no cookies.
+func TestPeek(t *testing.T) {
+	b := newBench(t)
+	b.get(t, "/admin")
+	r, _ := http.NewRequest("GET", b.pages.URL+"/admin", nil)
+	r.AddCookie(b.cookie(sessionCookie))
+	b.clock = 14 * time.Minute
+	s, ok := b.client.Peek(r)
+	if !ok || s.Subject != "ada" {
+		t.Errorf("within its time: %+v (%t)", s, ok)
+	}
+	w := httptest.NewRecorder()
+	if _, ok := b.client.Session(w, r); !ok || len(w.Result().Cookies()) != 1 {
+		t.Errorf("a page renews the session with %d cookies (%t)", len(w.Result().Cookies()), ok)
+	}
+	b.clock = Idle + time.Second
+	if _, ok := b.client.Peek(r); ok {
+		t.Error("an idle session is found")
+	}
+}
+
 func TestRemember(t *testing.T) {
 	b := newBench(t)
 	b.get(t, "/change")

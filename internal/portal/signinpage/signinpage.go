@@ -56,10 +56,10 @@ func (d *Door) Require(c *pages.Call, within time.Duration) (s signin.Session, c
 	return s, client, ok, nil
 }
 
-// Session returns who is signed in, and asks nobody to be.
+// Session returns who is signed in. It asks nobody to be, and keeps nobody signed in.
 func (d *Door) Session(c *pages.Call) (s signin.Session, client *signin.Client, ok bool) {
 	if client, ok = d.set.For(c.Request); ok {
-		s, ok = client.Session(c, c.Request)
+		s, ok = client.Peek(c.Request)
 	}
 	return s, client, ok
 }
