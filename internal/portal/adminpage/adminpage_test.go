@@ -239,6 +239,30 @@ func TestReveal(t *testing.T) {
 	}
 }
 
+// Where no password was to be set, nobody is told that one is.
+func TestHintOfOperation(t *testing.T) {
+	s := newStage(t)
+	s.signIn()
+	for _, tt := range []struct {
+		op   reset.Operation
+		code reset.Code
+		want string
+	}{
+		{reset.Reset, reset.AppliedPartly, "The password is set"},
+		{reset.Change, reset.AppliedPartly, "The password is set"},
+		{reset.Unlock, reset.AppliedPartly, "The account is unlocked"},
+		{reset.Probe, reset.AppliedPartly, "Nothing was changed"},
+		{reset.Probe, reset.Applied, "Nothing was changed"},
+		{reset.Unlock, reset.Applied, "The directory has confirmed it"},
+		{reset.Probe, reset.Unconfirmed, "a probe changes nothing"},
+	} {
+		s.course.Operation, s.course.Outcome.Code = tt.op, tt.code
+		if _, body := s.get(requestsPath + aRequest); !strings.Contains(body, tt.want) {
+			t.Errorf("%s, %s: does not say %q", tt.op, tt.code, tt.want)
+		}
+	}
+}
+
 func (s *stage) resetAs(code reset.Code) string {
 	s.t.Helper()
 	s.status = reset.Status{Operation: reset.Reset, State: reset.Final, Outcome: reset.Outcome{Code: code}, Accepted: time.Now()}

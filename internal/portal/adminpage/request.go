@@ -14,6 +14,7 @@ type course struct {
 	visitor
 	reset.Course
 	Class   string // empty while it has not ended
+	Hint    string // key of texts; empty while it has not ended
 	Steps   []moment
 	Details []detail
 	Names   *reset.Names // nil while they are hidden
@@ -80,7 +81,7 @@ func (p *adminPage) course(c *pages.Call, v visitor) (*course, error) {
 	c.Note(v.Tenant, ref.String(), string(code))
 	m := &course{visitor: v, Course: got, Details: details(got.Status.Outcome.Details)}
 	if code != "" {
-		m.Class = classOf(code)
+		m.Class, m.Hint = classOf(code), hintOf(c, got.Status.Operation, code)
 	}
 	for i, s := range got.Steps {
 		at := moment{Step: s}
@@ -90,6 +91,16 @@ func (p *adminPage) course(c *pages.Call, v visitor) (*course, error) {
 		m.Steps = append(m.Steps, at)
 	}
 	return m, nil
+}
+
+// hintOf returns the key of what an administrator should know of an outcome. Where
+// no password was to be set, some mean something else.
+func hintOf(c *pages.Call, op reset.Operation, code reset.Code) string {
+	key := "admin.hint." + string(code)
+	if own := key + "." + op.String(); c.Has(own) {
+		return own
+	}
+	return key
 }
 
 // details returns the facts of an outcome, as the API names them.

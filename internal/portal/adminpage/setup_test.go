@@ -39,6 +39,7 @@ type stage struct {
 	status   reset.Status
 	revealed []reset.Viewer
 	unknown  bool // no request is known yet
+	course   reset.Status
 }
 
 const perAccount = 30
@@ -78,6 +79,7 @@ func newStage(t *testing.T) *stage {
 	}
 	s.page = &adminPage{cfg, portal.NewPageLimits(cfg.Rates)}
 	s.h = frame.Over(http.NotFoundHandler())
+	s.course = reset.Status{Operation: reset.Reset, State: reset.Final, Outcome: reset.Outcome{Code: reset.Applied}, Consumer: "one"}
 	now := time.Now()
 	s.view = reset.Overview{
 		Situation: reset.Situation{Time: now, Switches: &reset.Switches{Writeback: reset.Switch{On: true}, Unlock: reset.Switch{On: true}}},
@@ -157,8 +159,9 @@ func (s *stage) Overview(_ context.Context, tenant string) (reset.Overview, erro
 }
 
 func (s *stage) Course(_ context.Context, _ string, ref reset.Ref) (reset.Course, error) {
+	s.course.Ref = ref
 	return reset.Course{
-		Status: reset.Status{Ref: ref, Operation: reset.Reset, State: reset.Final, Outcome: reset.Outcome{Code: reset.Applied}, Consumer: "one"},
+		Status: s.course,
 		Steps:  []reset.Step{{Kind: "accepted", At: time.Now(), Writer: "pub1", Publisher: true}},
 	}, nil
 }
