@@ -78,12 +78,14 @@ func TestOperatorToken(t *testing.T) {
 		t.Errorf("with the token: %s\n%s", res.Status, body)
 	}
 	short := s.grant(func(g *portal.Grant) { g.NotAfter = time.Now().Add(4 * time.Second) })
-	signsIn := func() bool {
-		res, _ := s.post(signInPath, "token", short)
-		return res.StatusCode == http.StatusSeeOther
+	signsIn := func(status int) func() bool {
+		return func() bool {
+			res, _ := s.post(signInPath, "token", short)
+			return res.StatusCode == status
+		}
 	}
-	await(t, signsIn)
-	await(t, func() bool { return !signsIn() }) // past its end
+	await(t, signsIn(http.StatusSeeOther))
+	await(t, signsIn(http.StatusUnauthorized)) // past its end; beyond its rate it is another
 	if res, _ := s.get(Path); res.StatusCode != http.StatusUnauthorized {
 		t.Errorf("the page is open after the end of the token: %s", res.Status)
 	}
