@@ -23,10 +23,16 @@ func (t *Tokens) Operator(token secret.Value, from netip.Addr) (Entry, error) {
 	if !ok || !e.operates(from) {
 		return Entry{}, &reset.Refusal{Code: reset.Unauthenticated}
 	}
+	return e, t.Spend(e)
+}
+
+// Spend counts a form of whoever has shown the token of e against its rate, like a
+// request. Its error is a [*reset.Refusal].
+func (t *Tokens) Spend(e Entry) error {
 	if wait := t.spend(e); wait > 0 {
-		return Entry{}, tooMany(limitCaller, wait, e)
+		return tooMany(limitCaller, wait, e)
 	}
-	return e, nil
+	return nil
 }
 
 // Operating returns the entry with that id, as long as [Tokens.Operator] would

@@ -319,6 +319,26 @@ func TestLimit(t *testing.T) {
 	}
 }
 
+// A token does on the page as much as its rate allows, whatever it is shown for.
+func TestRateOfToken(t *testing.T) {
+	s := newStage(t)
+	s.token = s.grant(func(g *portal.Grant) { g.Rate = 3 })
+	await(t, func() bool {
+		res, _ := s.post(signInPath, "token", s.token)
+		return res.StatusCode == http.StatusSeeOther
+	})
+	for range 10 {
+		s.post(requestsPath + aRequest)
+	}
+	res, _ := s.post(switchesPath, "switch", "unlock", "on", "false")
+	if len(s.revealed) > 2 || len(s.switches) > 0 || res.StatusCode != http.StatusTooManyRequests {
+		t.Errorf("%d names, %d switches, then %s", len(s.revealed), len(s.switches), res.Status)
+	}
+	if res, _ := s.get(Path); res.StatusCode != http.StatusOK {
+		t.Errorf("a look: %s", res.Status)
+	}
+}
+
 // A form that is sent twice makes one request, and shows the password once.
 func TestTwice(t *testing.T) {
 	s := newStage(t)

@@ -32,6 +32,7 @@ type visitor struct {
 	Out    string // where to sign out
 	reader string // for limits
 	asks   func(reset.Account) bool
+	spend  func() error // counts a form
 }
 
 // A session is what is sealed in the cookie of who has shown a token. Times are
@@ -52,7 +53,10 @@ type refused struct {
 // given; 0 is any time. Unless ok, the answer is written.
 func (p *adminPage) require(c *pages.Call, within time.Duration) (v visitor, ok bool, err error) {
 	if v, began, ok := p.operator(c, true); ok && (within == 0 || time.Since(began) <= within) {
-		return v, true, nil
+		if c.Request.Method == http.MethodPost {
+			err = v.spend()
+		}
+		return v, err == nil, err
 	} else if ok || p.Door == nil || !p.Door.Serves(c) {
 		return v, false, p.askToken(c, ok)
 	}
@@ -85,7 +89,8 @@ func (p *adminPage) person(c *pages.Call, s signin.Session) visitor {
 			Tenant: s.Tenant, Source: source, Address: address(c), Actor: reset.Actor{Kind: reset.Admin, Subject: s.Subject},
 		},
 		Name: s.Name, Resets: s.Resets, Out: signinpage.SignOutPath, reader: "admin " + s.Tenant + " " + s.Subject,
-		asks: func(reset.Account) bool { return true },
+		asks:  func(reset.Account) bool { return true },
+		spend: func() error { return nil },
 	}
 }
 
@@ -128,7 +133,8 @@ func (p *adminPage) operator(c *pages.Call, renew bool) (v visitor, began time.T
 			Tenant: e.Tenant, Source: e.Source, Address: address(c), Actor: reset.Actor{Kind: reset.Admin, Subject: "token " + e.ID},
 		},
 		Name: e.Source, Resets: e.Asks(reset.Reset), Out: signOutPath, reader: "admin token " + e.ID,
-		asks: func(a reset.Account) bool { return e.Named(a.Kind) },
+		asks:  func(a reset.Account) bool { return e.Named(a.Kind) },
+		spend: func() error { return p.Tokens.Spend(e) },
 	}, began, true
 }
 
