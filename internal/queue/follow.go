@@ -32,11 +32,12 @@ func (t *Tenant) Follow(ctx context.Context, since time.Time, most uint64, f res
 		return err
 	}
 	defer sub.Unsubscribe()
-	first, err := t.get(ctx, streamRecords, map[string]any{"start_time": since.UTC().Format(time.RFC3339Nano), "next_by_subj": "rec.>"})
+	// Before it is looked for the first: what is stored in between is heard live.
+	state, err := t.state(ctx, streamRecords)
 	if err != nil {
 		return err
 	}
-	state, err := t.state(ctx, streamRecords)
+	first, err := t.get(ctx, streamRecords, map[string]any{"start_time": since.UTC().Format(time.RFC3339Nano), "next_by_subj": "rec.>"})
 	if err != nil {
 		return err
 	}
