@@ -143,6 +143,32 @@ func TestSessions(t *testing.T) {
 			t.Errorf("%s: %s, want %d", name, res.Status, tt.want)
 		}
 	}
+	// A form may be filled in for ten minutes, and changes nothing after that.
+	newForm := func() []string {
+		s.unknown = true
+		return []string{"form", reset.NewID().String(), "kind", "upn", "name", "ada@corp.example.com"}
+	}
+	turn := []string{"switch", "unlock", "on", "false"}
+	for _, tt := range []struct {
+		age           time.Duration
+		switches, all int // HTTP status of the question, and of the forms
+		changes       int
+	}{
+		{14 * time.Minute, http.StatusUnauthorized, http.StatusSeeOther, 1},
+		{16 * time.Minute, http.StatusUnauthorized, http.StatusUnauthorized, 1},
+		{time.Minute, http.StatusOK, http.StatusSeeOther, 2},
+	} {
+		s.jar["__Host-admin"] = sealed(session{id, ago(tt.age), ago(0)})
+		if res, _ := s.get(switchesPath + "?switch=unlock&on=false"); res.StatusCode != tt.switches {
+			t.Errorf("asking for a switch after %s: %s", tt.age, res.Status)
+		}
+		if res, _ := s.post(switchesPath, turn...); res.StatusCode != tt.all || len(s.switches) != tt.changes {
+			t.Errorf("turning a switch after %s: %s, %d were turned", tt.age, res.Status, len(s.switches))
+		}
+		if s.post(resetPath, newForm()...); len(s.sent) != tt.changes {
+			t.Errorf("a reset after %s: %d were sent", tt.age, len(s.sent))
+		}
+	}
 	s.jar["__Host-admin"] = sealed(session{id, ago(20 * time.Minute), ago(5 * time.Minute)})
 	before := s.jar["__Host-admin"]
 	if s.get(Path); s.jar["__Host-admin"] == before {

@@ -121,6 +121,20 @@ func TestTemporary(t *testing.T) {
 	}
 }
 
+// Each letter has the same chance. By chance alone this fails once in 100,000 times.
+func TestDraw(t *testing.T) {
+	const each = 8000
+	var drawn [len(readable)]int
+	for range each * len(readable) {
+		drawn[draw(len(readable))]++
+	}
+	for i, n := range drawn {
+		if n < each*94/100 || n > each*106/100 {
+			t.Errorf("%c was drawn %d times, want about %d", readable[i], n, each)
+		}
+	}
+}
+
 func TestOutcomesChart(t *testing.T) {
 	bins := make([]reset.Bin, 48)
 	start := time.Date(2026, 11, 21, 12, 30, 0, 0, time.UTC)
