@@ -118,6 +118,7 @@ func TestAnswersThatProveNothing(t *testing.T) {
 		}, Denied},
 		{"the provider is out of order", func(f *fakeProvider) { f.answer = func(q url.Values) { q.Set("error", "server_error") } }, Away},
 		{"signed in long ago", set("auth_time", time.Now().Add(-Fresh-2*leeway).Unix()), NotFresh},
+		{"signed in a little too long ago", set("auth_time", time.Now().Add(-Fresh-leeway/2).Unix()), NotFresh},
 		{"signed in tomorrow", set("auth_time", time.Now().Add(24*time.Hour).Unix()), NotFresh},
 		{"not said when", set("auth_time", nil), NotFresh},
 	}

@@ -59,7 +59,9 @@ func (c *Client) begin(w http.ResponseWriter, r *http.Request, fresh bool) error
 	t := trip{State: random(), Nonce: random(), Verifier: oauth2.GenerateVerifier(), Back: back, Fresh: fresh, Began: c.now().Unix()}
 	options := []oauth2.AuthCodeOption{oidc.Nonce(t.Nonce), oauth2.S256ChallengeOption(t.Verifier)}
 	if fresh {
-		options = append(options, oauth2.SetAuthURLParam("max_age", strconv.Itoa(int(Fresh.Seconds()))))
+		// Less than what we demand, so that who the provider lets in at once is
+		// fresh here too, though its clock is behind.
+		options = append(options, oauth2.SetAuthURLParam("max_age", strconv.Itoa(int((Fresh-leeway).Seconds()))))
 	}
 	setCookie(w, c.journeys, journeyCookie, journey, t)
 	http.Redirect(w, r, c.oauth(p).AuthCodeURL(t.State, options...), http.StatusSeeOther)
@@ -178,7 +180,7 @@ func (c *Client) redeem(ctx context.Context, q map[string]string, t trip) (Sessi
 	if err != nil {
 		return Session{}, Untrusted, err
 	}
-	if t.Fresh && !s.Fresh(c.now(), Fresh+leeway) {
+	if t.Fresh && !s.Fresh(c.now(), Fresh) {
 		return Session{}, NotFresh, errors.New("auth_time is missing or too long ago")
 	}
 	return s, "", nil

@@ -47,7 +47,7 @@ const (
 	Fresh   = 5 * time.Minute  // since people showed the provider who they are, for what changes something
 
 	journey = 10 * time.Minute // on the way to the provider and back
-	leeway  = time.Minute      // by which the provider's clock may be ahead
+	leeway  = time.Minute      // by which the provider's clock may be ahead or behind
 )
 
 // CallbackPath is where the provider sends browsers back to.

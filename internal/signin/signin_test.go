@@ -218,7 +218,7 @@ func TestSignIn(t *testing.T) {
 	}
 	asked := b.provider.asked
 	for param, want := range map[string]string{
-		"scope": "openid profile", "max_age": "300", "code_challenge_method": "S256", "response_type": "code",
+		"scope": "openid profile", "max_age": "240", "code_challenge_method": "S256", "response_type": "code",
 	} {
 		if asked.Get(param) != want {
 			t.Errorf("the provider was asked with %s=%q, want %q", param, asked.Get(param), want)
