@@ -42,7 +42,7 @@ func (p *Publisher) Overview(ctx context.Context, tenant string) (reset.Overview
 	if err != nil {
 		return reset.Overview{}, err
 	}
-	t, o := p.tenants[tenant], reset.Overview{Situation: s}
+	t, o := p.tenants[tenant], reset.Overview{Situation: s, Unkeyed: p.Keys(ctx) != nil}
 	t.presence.show(&o, s.Time)
 	t.day.Show(&o, s.Time)
 	ctx, cancel := context.WithTimeout(ctx, queuePatience)

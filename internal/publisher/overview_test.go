@@ -92,6 +92,24 @@ func TestOverviewTroubles(t *testing.T) {
 	})
 }
 
+// A publisher whose keys are over is told apart from a broker that hides something.
+func TestOverviewUnkeyed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer func() { w.stop() }()
+		w.queue.HideSwitches(true)
+		time.Sleep(switchStale + 2*switchEvery)
+		if o := w.overview(); o.Obstacle == nil || o.Unkeyed {
+			t.Errorf("without switches: %v, unkeyed %t", o.Obstacle, o.Unkeyed)
+		}
+		w.cfg.Months = seal.MonthKeys{}
+		w.Publisher.cfg.Months = w.cfg.Months
+		if o := w.overview(); o.Obstacle == nil || !o.Unkeyed {
+			t.Errorf("without keys: %v, unkeyed %t", o.Obstacle, o.Unkeyed)
+		}
+	})
+}
+
 // Names are shown once it is on record, with who wanted to know, and not before.
 func TestReveal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

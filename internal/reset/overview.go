@@ -23,6 +23,8 @@ type Overview struct {
 	Malformed bool // what they say has another form than ours
 	Unsigned  bool // nobody who is pinned has signed it
 	Skewed    bool // their clock is not ours
+
+	Unkeyed bool // the publisher has no key to record requests with this month
 }
 
 // MaxRecent is how many requests an overview lists.

@@ -61,8 +61,9 @@ func healthOf(o reset.Overview, version string) (lines []health) {
 		}
 	}
 	// What keeps consumers from being heard says more than that none is.
-	add(o.Obstacle != nil && o.Obstacle.Code == reset.BrokerUnavailable && (o.Switches == nil || !o.QueueKnown), healthAway)
-	add(o.Obstacle != nil && o.Obstacle.Code == reset.BrokerUnavailable && o.Switches != nil && o.QueueKnown, healthKey)
+	stuck := o.Obstacle != nil && o.Obstacle.Code == reset.BrokerUnavailable
+	add(stuck && (!o.Unkeyed || o.Switches == nil || !o.QueueKnown), healthAway)
+	add(o.Unkeyed, healthKey)
 	add(alive == 0 && !o.Skewed && !o.Unsigned && !o.Malformed, healthNone)
 	add(o.Skewed, healthClock)
 	add(o.Unsigned, healthUnsigned)
