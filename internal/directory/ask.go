@@ -156,21 +156,11 @@ func askable(e *ldap.Entry, rules policy.Rules, now time.Time) error {
 	}
 	// A domain controller where nobody has signed in yet may have no count;
 	// neither has one that does not show it.
-	count := r.number("badPwdCount")
+	wrong := r.attempts()
 	if r.err != nil {
 		return r.err
 	}
-	if r.has("badPasswordTime") && rules.LockoutWindow > 0 {
-		// When the last one was before the window, the next wrong password
-		// is the first again.
-		last := reset.FileTime(r.number("badPasswordTime"))
-		if now.Sub(last) > rules.LockoutWindow+reset.ClockSkew {
-			count = 0
-		}
-	}
-	if r.err != nil {
-		return r.err
-	}
+	count := wrong.within(rules, now)
 	if left := int64(rules.LockoutThreshold) - count - 1; left < 2 {
 		return fmt.Errorf("%d wrong passwords of %d that lock it: too near", count, rules.LockoutThreshold)
 	}

@@ -73,3 +73,33 @@ func TestAskable(t *testing.T) {
 		})
 	}
 }
+
+// A change is tried where a wrong current password leaves its user two tries, or
+// where nothing was wrong yet. What is not known keeps nobody from a change.
+func TestGuard(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	const window = 30 * time.Minute
+	for _, tt := range []struct {
+		count     int64
+		ago       time.Duration
+		threshold int
+		known     bool
+		want      bool // tried
+	}{
+		{0, time.Minute, 5, true, true},
+		{2, time.Minute, 5, true, true},
+		{3, time.Minute, 5, true, false},
+		{3, 2 * window, 5, true, true},
+		{9, time.Minute, 0, true, true},
+		{9, time.Minute, 5, false, true},
+		{0, time.Minute, 2, true, true},
+		{1, time.Minute, 2, true, false},
+		{1, time.Minute, 3, true, false},
+	} {
+		rules := policy.Rules{Known: tt.known, LockoutThreshold: tt.threshold, LockoutWindow: window}
+		err := attempts{tt.count, now.Add(-tt.ago)}.guard(rules, now)
+		if (err == nil) != tt.want {
+			t.Errorf("%+v: got %v", tt, err)
+		}
+	}
+}

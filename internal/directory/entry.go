@@ -46,6 +46,7 @@ var entryAttributes = []string{
 	"adminCount", "isCriticalSystemObject", "primaryGroupID",
 	"sAMAccountType", "objectClass", "servicePrincipalName",
 	"displayName", "msDS-ResultantPSO",
+	"badPwdCount", "badPasswordTime",
 }
 
 // facts are what a session knows of an account beside its entry.
@@ -55,6 +56,7 @@ type facts struct {
 	account policy.Account
 	pso     string // DN of the fine-grained policy that applies; empty if none does
 	rules   policy.Rules
+	wrong   attempts
 }
 
 // entry reads what is needed of e. In an error only DN is set.
@@ -103,10 +105,14 @@ func (c *conn) entry(e *ldap.Entry, now time.Time) (reset.Entry, facts, error) {
 			entry.Privileges.NotAUser = true
 		}
 	}
+	var wrong attempts
+	if !entry.Locked && r.has("badPwdCount") {
+		wrong = r.attempts()
+	}
 	if r.err != nil {
 		return reset.Entry{DN: e.DN}, facts{}, r.err
 	}
-	return entry, facts{guid: entry.GUID, sid: sid, pso: r.text("msDS-ResultantPSO"), account: policy.Account{
+	return entry, facts{guid: entry.GUID, wrong: wrong, sid: sid, pso: r.text("msDS-ResultantPSO"), account: policy.Account{
 		SAM: r.text("sAMAccountName"), DisplayName: r.text("displayName"),
 		PwdLastSet: entry.Witness.PwdLastSet, NotRequired: control&flagNotRequired != 0,
 	}}, nil

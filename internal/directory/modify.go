@@ -50,7 +50,8 @@ func (s *Session) SetPassword(ctx context.Context, e reset.Entry, password secre
 
 // Change replaces the password current by next with one modify, under the
 // same terms as [Session.SetPassword]. The directory counts a wrong current
-// password like one at a sign-in.
+// password like one at a sign-in; near a lockout none is tried, and the error is
+// operation_off.
 func (s *Session) Change(ctx context.Context, e reset.Entry, current, next secret.Value) error {
 	if err := checkPassword("current_password", current); err != nil {
 		return err
@@ -59,6 +60,9 @@ func (s *Session) Change(ctx context.Context, e reset.Entry, current, next secre
 		return err
 	}
 	begun := time.Now()
+	if err := s.found.wrong.guard(s.found.rules, begun); err != nil {
+		return err
+	}
 	err := current.Reveal(func(before []byte) error {
 		return next.Reveal(func(after []byte) error {
 			from, to := unicodePwd(before), unicodePwd(after)

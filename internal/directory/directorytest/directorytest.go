@@ -112,6 +112,7 @@ func Run(t *testing.T, f Fixture) {
 	t.Run("MinAge", s.minAge)
 	t.Run("Policy", s.policy)
 	t.Run("HiddenPolicy", s.hiddenPolicy)
+	t.Run("Guesses", s.guesses)
 	t.Run("Lockout", s.lockout)
 	t.Run("Ask", s.ask)
 	t.Run("AskNearLockout", s.askNearLockout)

@@ -145,6 +145,30 @@ func (s *suite) hiddenPolicy(t *testing.T) {
 	}
 }
 
+// guesses: changes do not lock an account, whoever tries them and wherever else
+// wrong passwords came from.
+func (s *suite) guesses(t *testing.T) {
+	under, u := s.under(t, Policy{MinLength: 4, LockoutThreshold: 5})
+	if under.Bind(u.DN, "not "+u.Password) == nil {
+		t.Fatal("a wrong password opens the account")
+	}
+	for range 2 {
+		wantCode(t, under.changeTo(t, u, "not "+u.Password, newPassword()), reset.WrongPassword)
+	}
+	for _, current := range []string{"not " + u.Password, u.Password} {
+		if o := wantCode(t, under.changeTo(t, u, current, newPassword()), reset.OperationOff); o.Details.Reason != "rate" {
+			t.Errorf("the reason is %q, want rate", o.Details.Reason)
+		}
+	}
+	if under.find(t, reset.UPN, u.UPN).Locked {
+		t.Error("the account is locked")
+	}
+	under.opens(t, u, u.Password) // which ends the count
+	if err := under.changeTo(t, u, u.Password, newPassword()); err != nil {
+		t.Errorf("after the right password: %v", err)
+	}
+}
+
 // lockout: a reset leaves an account locked, and an unlock opens it.
 func (s *suite) lockout(t *testing.T) {
 	under, u := s.under(t, Policy{MinLength: 4, LockoutThreshold: 2})
