@@ -107,9 +107,12 @@ func TestWayOut(t *testing.T) {
 			if !l.fake.Check(user.SAMAccountName, "Wayout-Word-7") {
 				t.Error("the password is not the new one")
 			}
-			if n := count(); n < l.opts.Consumers {
-				t.Errorf("%d connections came this way, want one of each consumer", n)
-			}
+			await(t, "a connection of each consumer", func() error {
+				if n := count(); n < l.opts.Consumers {
+					return fmt.Errorf("%d came this way", n)
+				}
+				return nil
+			})
 			for name, reach := range map[string]func() error{"in": in, "out": out} {
 				var timeout net.Error
 				if err := reach(); !errors.As(err, &timeout) || !timeout.Timeout() {

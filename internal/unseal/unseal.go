@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"writeback/internal/seal"
+	"writeback/internal/secret"
 )
 
 // Times of a sealing key's life.
@@ -158,6 +159,8 @@ func (k *Keyring) find(wraps []seal.Wrap) (hpke.PrivateKey, *seal.Wrap, bool) {
 func (*Keyring) Format(s fmt.State, _ rune) { fmt.Fprint(s, "[secret]") }
 
 func newBox(now time.Time) (box, error) {
+	secret.OverwriteStack() // makes it large enough, so that it does not move below
+	defer secret.OverwriteStack()
 	key, err := hpke.MLKEM768X25519().GenerateKey()
 	if err != nil {
 		return box{}, fmt.Errorf("making a sealing key: %w", err)
@@ -257,6 +260,8 @@ func readBox(path string, made time.Time) (box, error) {
 		return box{}, err
 	}
 	defer v.Wipe()
+	secret.OverwriteStack()
+	defer secret.OverwriteStack()
 	var b box
 	err = v.Reveal(func(private []byte) error {
 		key, err := hpke.MLKEM768X25519().NewPrivateKey(slices.Clone(private))
