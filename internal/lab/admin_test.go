@@ -25,6 +25,13 @@ type administrator struct {
 func (r *reader) operator(t *testing.T, operations string) *administrator {
 	t.Helper()
 	token := r.l.grant(t, "operator", "-operations", operations)
+	await(t, "the token is known", func() error {
+		status, err := r.e.do(t.Context(), http.MethodGet, "/v1/status", nil, "Authorization: Bearer "+token)
+		if err == nil && status.Status != http.StatusOK {
+			err = errors.New(status.Body)
+		}
+		return err
+	})
 	tab := r.open(r.e.APIURL + "/admin")
 	if operations == "switches,reset" {
 		r.look(t, tab, "admin-sign-in")
