@@ -55,6 +55,10 @@ func (p *pageSettings) check(listen string, secure bool) error {
 	return nil
 }
 
+// administered reports whether anybody can open the administration page: by signing
+// in, or by showing a token.
+func (l *loaded) administered() bool { return len(l.SignIn) != 0 || l.operators != nil }
+
 // addPages adds what people see to the frame.
 func (l *loaded) addPages(frame *pages.Frame, pub *publisher.Publisher, desk *ticket.Desk, people *signin.Set, guesses *portal.Guesses, tokens *portal.Tokens) error {
 	if err := resetpage.Add(resetpage.Config{Frame: frame, Tickets: desk, Publisher: pub, Rates: l.Pages.Rates}); err != nil {
@@ -71,8 +75,8 @@ func (l *loaded) addPages(frame *pages.Frame, pub *publisher.Publisher, desk *ti
 			return err
 		}
 	}
-	if door == nil && l.operators == nil {
-		return nil // nobody could open the administration page
+	if !l.administered() {
+		return nil
 	}
 	return adminpage.Add(adminpage.Config{
 		Frame: frame, Door: door, Tokens: tokens, Sessions: l.operators, Publisher: pub, Rates: l.Pages.Rates, Version: obs.BuildVersion(),

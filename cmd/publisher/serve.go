@@ -71,6 +71,7 @@ func serve(ctx context.Context, args []string, std cli.Streams) error {
 		Version:    obs.BuildVersion(),
 		Logger:     log,
 		Metrics:    reg,
+		Overview:   cfg.administered(),
 	})
 	desk := ticket.New(ticket.Config{Signer: cfg.signer, Publishers: cfg.publishers, Stores: cfg.stores(conn), Requests: pub, Journal: pub})
 	guesses := portal.NewGuesses(cfg.Limits)

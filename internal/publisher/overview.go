@@ -36,7 +36,8 @@ func (p *Publisher) follow(ctx context.Context, t *tenant) {
 // sweepFirst is how long it is waited before the records are read anew.
 const sweepFirst = 5 * time.Second
 
-// Overview returns how a tenant does. Its error is a [*reset.Refusal].
+// Overview returns how a tenant does; without [Config.Overview], only its consumers and
+// its queue. Its error is a [*reset.Refusal].
 func (p *Publisher) Overview(ctx context.Context, tenant string) (reset.Overview, error) {
 	s, err := p.Situation(tenant)
 	if err != nil {

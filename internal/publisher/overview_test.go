@@ -66,6 +66,24 @@ func TestOverview(t *testing.T) {
 	})
 }
 
+// Where nobody can look at it, no record is read for it.
+func TestNoOverview(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.stop()
+		w.cfg.Log, w.cfg.Metrics, w.cfg.Overview = audit.NewLog(keys.Signer(t, seal.PurposePublisher, 1), "pub1"), prometheus.NewRegistry(), false
+		w.start()
+		defer func() { w.stop() }()
+		w.announce(w.consumer, time.Now())
+		w.mustSubmit(0)
+		w.write(w.consumer, envelope.Claimed, "")
+		w.write(w.consumer, envelope.Settled, reset.Applied)
+		if o := w.overview(); len(o.Recent) != 0 || o.Replicas[0].Applied != 0 || !o.QueueKnown || len(o.Replicas) != 1 {
+			t.Errorf("%+v", o)
+		}
+	})
+}
+
 // What is wrong with consumers that are not believed is told apart.
 func TestOverviewTroubles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -73,6 +73,7 @@ type Config struct {
 	Months     seal.MonthKeys
 	Tenants    []Tenant
 	Version    string // of the software
+	Overview   bool   // somebody can look at it: read and keep what [Publisher.Overview] tells of requests
 	Logger     zerolog.Logger
 	Metrics    prometheus.Registerer
 }
@@ -157,7 +158,9 @@ func (p *Publisher) Run(ctx context.Context) error {
 				p.sweep(ctx, t)
 			}
 		})
-		wg.Go(func() { p.follow(ctx, t) })
+		if p.cfg.Overview {
+			wg.Go(func() { p.follow(ctx, t) })
+		}
 	}
 	<-ctx.Done()
 	close(p.stop)

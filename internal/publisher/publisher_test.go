@@ -72,6 +72,7 @@ func newWorld(t *testing.T) *world {
 		Tenants:    []Tenant{{Name: tenantName, Broker: w.queue, Consumers: keys.Pins(t, consumer.Public())}},
 		Logger:     zerolog.New(zerolog.NewTestWriter(t)),
 		Metrics:    prometheus.NewRegistry(),
+		Overview:   true,
 	}
 	w.start()
 	w.announce(w.consumer, time.Now())
