@@ -116,20 +116,20 @@ func streams(replicas int, keep time.Duration) []jetstream.StreamConfig {
 			DenyDelete:        true,
 			DenyPurge:         true,
 		},
+		{
+			Name:              "KV_" + bucketTickets,
+			Description:       "tickets of the reset page, each encrypted with itself",
+			Subjects:          []string{"$KV." + bucketTickets + ".*"},
+			Storage:           jetstream.FileStorage,
+			Replicas:          replicas,
+			MaxMsgsPerSubject: 1,
+			MaxAge:            ticketsKept,
+			MaxMsgSize:        maxMessage,
+			Discard:           jetstream.DiscardNew,
+			DenyDelete:        true,
+			DenyPurge:         true,
+		},
 	}
-	list = append(list, jetstream.StreamConfig{
-		Name:              "KV_" + bucketTickets,
-		Description:       "tickets of the reset page, each encrypted with itself",
-		Subjects:          []string{tickets + "*"},
-		Storage:           jetstream.FileStorage,
-		Replicas:          replicas,
-		MaxMsgsPerSubject: 1,
-		MaxAge:            ticketsKept,
-		MaxMsgSize:        maxMessage,
-		Discard:           jetstream.DiscardNew,
-		DenyDelete:        true,
-		DenyPurge:         true,
-	})
 	for i := range list {
 		// The broker writes "no limit" as -1, and so must we, to compare.
 		s := &list[i]

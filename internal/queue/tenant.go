@@ -28,8 +28,6 @@ const (
 	bucketSwitches = "switches"
 	bucketTickets  = "tickets"
 	presence       = "$KV." + bucketPresence + "."
-	switches       = "$KV." + bucketSwitches + "."
-	tickets        = "$KV." + bucketTickets + "."
 	alive          = "alive." // where an announcement is heard once it is stored
 )
 
