@@ -2,7 +2,7 @@ package queue
 
 import (
 	"context"
-	"strconv"
+	"fmt"
 	"sync"
 	"time"
 
@@ -65,14 +65,13 @@ func (t *Tenant) Follow(ctx context.Context, since time.Time, most uint64, f res
 	for {
 		select {
 		case m := <-live:
-			seq, seqErr := strconv.ParseUint(lastOf(m, "Nats-Sequence"), 10, 64)
-			at, atErr := time.Parse(time.RFC3339Nano, lastOf(m, "Nats-Time-Stamp"))
-			if seqErr != nil || atErr != nil || seq < next {
+			msg, msgErr := received(m)
+			if msgErr != nil || msg.Seq < next {
 				continue
 			}
-			if next, err = t.readOn(ctx, next, seq-1, f.Hear); err == nil {
-				f.Hear(reset.Stored{Seq: seq, Data: m.Data}, at)
-				next = seq + 1
+			if next, err = t.readOn(ctx, next, msg.Seq-1, f.Hear); err == nil {
+				f.Hear(reset.Stored{Seq: msg.Seq, Data: msg.Data}, msg.Time)
+				next = msg.Seq + 1
 			}
 		case <-tick.C:
 			if state, err = t.state(ctx, streamRecords); err == nil {
@@ -85,16 +84,6 @@ func (t *Tenant) Follow(ctx context.Context, since time.Time, most uint64, f res
 			return err
 		}
 	}
-}
-
-// lastOf returns the last value of a header. What the server says of a message comes
-// after the headers that its writer has given it.
-func lastOf(m *nats.Msg, header string) string {
-	values := m.Header[header]
-	if len(values) == 0 {
-		return ""
-	}
-	return values[len(values)-1]
 }
 
 // readOn calls f with the records from sequence next to sequence last, but for
@@ -124,6 +113,7 @@ func (t *Tenant) readOn(ctx context.Context, next, last uint64, f func(reset.Sto
 // A streamState is what the leader of a stream says of it.
 type streamState struct {
 	Messages uint64    `json:"messages"`
+	First    uint64    `json:"first_seq"`
 	Last     uint64    `json:"last_seq"`
 	FirstAt  time.Time `json:"first_ts"`
 }
@@ -137,7 +127,7 @@ func (t *Tenant) state(ctx context.Context, stream string) (streamState, error) 
 		return streamState{}, err
 	}
 	if resp.Error != nil {
-		return streamState{}, resp.Error
+		return streamState{}, fmt.Errorf("stream %s: %w", stream, resp.Error)
 	}
 	return resp.State, nil
 }

@@ -29,24 +29,14 @@ const logPatience = 30 * time.Second
 func (l *Log) Bounds(ctx context.Context) (first, last uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, logPatience)
 	defer cancel()
-	var resp struct {
-		Error *apiError `json:"error"`
-		State struct {
-			FirstSeq uint64 `json:"first_seq"`
-			LastSeq  uint64 `json:"last_seq"`
-			Messages uint64 `json:"messages"`
-		} `json:"state"`
-	}
-	if err := l.t.api(ctx, "STREAM.INFO."+l.stream, nil, &resp); err != nil {
+	state, err := l.t.state(ctx, l.stream)
+	if err != nil {
 		return 0, 0, err
 	}
-	if resp.Error != nil {
-		return 0, 0, fmt.Errorf("stream %s: %w", l.stream, resp.Error)
+	if state.Messages == 0 {
+		return state.Last + 1, state.Last, nil
 	}
-	if resp.State.Messages == 0 {
-		return resp.State.LastSeq + 1, resp.State.LastSeq, nil
-	}
-	return resp.State.FirstSeq, resp.State.LastSeq, nil
+	return state.First, state.Last, nil
 }
 
 // Since returns the sequence of the first message that was stored at a time or
@@ -123,7 +113,7 @@ func (b *logBatch) take(m *nats.Msg) error {
 		b.ended = true
 		return nil
 	}
-	msg, err := direct(m)
+	msg, err := received(m)
 	if err == nil && msg.Seq == b.want && msg.Seq <= b.to {
 		b.messages = append(b.messages, msg)
 		b.want++
@@ -131,11 +121,11 @@ func (b *logBatch) take(m *nats.Msg) error {
 	return err
 }
 
-// direct reads a message of a batch. What the server says of it comes after the
-// headers that its writer has given it.
-func direct(m *nats.Msg) (reset.Message, error) {
-	last := func(name string) string {
-		if values := m.Header[name]; len(values) > 0 {
+// received reads a message that the server sends of a stream, live or in a batch. What
+// it says of a message comes after the headers that its writer has given it.
+func received(m *nats.Msg) (reset.Message, error) {
+	last := func(header string) string {
+		if values := m.Header[header]; len(values) > 0 {
 			return values[len(values)-1]
 		}
 		return ""
