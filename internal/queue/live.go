@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -26,11 +25,11 @@ func (t *Tenant) Live(publisher string, f func(reset.ID, reset.Stored)) error {
 			return
 		}
 		id, err := reset.ParseID(tokens[2])
-		seq, seqErr := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64)
-		if err != nil || seqErr != nil {
+		msg, msgErr := received(m)
+		if err != nil || msgErr != nil {
 			return
 		}
-		f(id, reset.Stored{Seq: seq, Data: m.Data})
+		f(id, reset.Stored{Seq: msg.Seq, Data: msg.Data})
 	})
 	if err != nil {
 		return fmt.Errorf("listening to live records: %w", err)

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"writeback/internal/queue"
 	"writeback/internal/reset"
 )
@@ -78,6 +80,23 @@ func TestLive(t *testing.T) {
 	}
 	if got := <-heard; got.id != id.ID || got.Seq != last {
 		t.Errorf("heard %v, want the next record of our own", got)
+	}
+}
+
+// TestLiveSequence: a record is where the server says that it is, whatever its writer
+// says of it.
+func TestLiveSequence(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	heard, nc, id := live(t, publisher(t, s)), raw(t, s, queue.Consumer), ref()
+	msg := nats.NewMsg("corp.rec.p1." + id.ID.String() + ".con")
+	msg.Data = []byte("claimed")
+	msg.Header.Set("Nats-Sequence", "9")
+	if _, err := nc.RequestMsgWithContext(within(t, 20*time.Second), msg); err != nil {
+		t.Fatal(err)
+	}
+	if got := await(t, heard, id.ID); got.Seq != 1 || string(got.Data) != "claimed" {
+		t.Errorf("heard %d %q, want the first record", got.Seq, got.Data)
 	}
 }
 
