@@ -69,36 +69,28 @@ func (c *Conn) Provision(ctx context.Context, replicas int, keep time.Duration, 
 	})
 }
 
-// Missing returns the names of the streams that the broker does not have. Making
-// one that it only cannot read, because its store was encrypted with another key,
-// deletes what that holds (nats-server 2.15.2: a store that cannot be opened for
-// a new stream is removed), so that whoever calls [Conn.Provision] must know that
-// there never was one.
-func (c *Conn) Missing(ctx context.Context) ([]string, error) {
+// AllThere returns an error if the broker lacks streams. One that has lost sight of
+// its disk must not be given empty ones in their place, which [Conn.Provision] would
+// make: a store that the server cannot open is removed for a new stream (nats-server
+// 2.15.2).
+func (c *Conn) AllThere(ctx context.Context) error {
 	if err := c.awaitLeader(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	var names []string
+	var missing []string
 	for _, want := range streams(1, DefaultKeep) {
 		_, err := c.js.Stream(ctx, want.Name)
 		switch {
 		case errors.Is(err, jetstream.ErrStreamNotFound):
-			names = append(names, want.Name)
+			missing = append(missing, want.Name)
 		case err != nil:
-			return nil, fmt.Errorf("looking at stream %s: %w", want.Name, err)
+			return fmt.Errorf("looking at stream %s: %w", want.Name, err)
 		}
 	}
-	return names, nil
-}
-
-// AllThere returns an error if the broker lacks streams. One that has lost sight of
-// its disk must not be given empty ones in their place.
-func (c *Conn) AllThere(ctx context.Context) error {
-	missing, err := c.Missing(ctx)
-	if err == nil && len(missing) != 0 {
-		err = fmt.Errorf("the broker does not have %s. If it never had, run this with -new. Otherwise do not, since that would delete what is there: look at WRITEBACK_NATS_STORE, at what is mounted there, and into its log", strings.Join(missing, ", "))
+	if len(missing) != 0 {
+		return fmt.Errorf("the broker does not have %s. If it never had, run this with -new. Otherwise do not, since that would delete what is there: look at WRITEBACK_NATS_STORE, at what is mounted there, and into its log", strings.Join(missing, ", "))
 	}
-	return err
+	return nil
 }
 
 // awaitLeader waits until a cluster, which may have just been started, has a leader.
