@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/cenkalti/backoff/v4"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -32,7 +31,7 @@ func (c *Conn) DeleteAccounts(ctx context.Context, request string) error {
 }
 
 func (c *Conn) askClaims(ctx context.Context, verb, signed string, known int) (servers int, err error) {
-	servers, err = c.askServers(ctx, "$SYS.REQ.CLAIMS."+verb, []byte(signed), known, func(answer []byte) error {
+	return c.askServers(ctx, "$SYS.REQ.CLAIMS."+verb, []byte(signed), known, func(answer []byte) error {
 		var resp struct {
 			Error *struct {
 				Description string `json:"description"`
@@ -52,11 +51,6 @@ func (c *Conn) askClaims(ctx context.Context, verb, signed string, known int) (s
 		}
 		return nil
 	})
-	var refused *backoff.PermanentError
-	if errors.As(err, &refused) {
-		err = refused.Err
-	}
-	return servers, err
 }
 
 // Held says how many streams a tenant's account has, and consumers of a stream.

@@ -200,7 +200,9 @@ func (c *Conn) CheckDurable(ctx context.Context, servers int) error {
 }
 
 func (c *Conn) checkDurable(ctx context.Context, servers int) error {
-	answered, err := c.askServers(ctx, "$SYS.REQ.SERVER.PING.VARZ", nil, 0, durable)
+	answered, err := c.askServers(ctx, "$SYS.REQ.SERVER.PING.VARZ", nil, 0, func(varz []byte) error {
+		return backoff.Permanent(durable(varz))
+	})
 	if err == nil && answered < servers {
 		// A cluster that was started just now may not have met.
 		return fmt.Errorf("%d servers of the broker answer, which are too few for %d replicas", answered, servers)
@@ -218,10 +220,6 @@ func (c *Conn) CheckRoom(ctx context.Context, bytes int64) error {
 		}
 		return err
 	})
-	var refused *backoff.PermanentError
-	if errors.As(err, &refused) {
-		err = refused.Err
-	}
 	if err != nil {
 		return fmt.Errorf("asking the servers for their settings: %w", err)
 	}
@@ -230,12 +228,12 @@ func (c *Conn) CheckRoom(ctx context.Context, bytes int64) error {
 
 // askServers asks all servers, gives each one's answer to judge, and returns how
 // many there were. It ends when so many as are known have answered, if that is
-// not 0, or when there are no more for a while. An error of judge is permanent.
+// not 0, when there are no more for a while, or with an error of judge.
 func (c *Conn) askServers(ctx context.Context, subject string, body []byte, known int, judge func([]byte) error) (answered int, err error) {
 	inbox := c.nc.NewRespInbox()
 	sub, err := c.nc.SubscribeSync(inbox)
 	if err != nil {
-		return 0, backoff.Permanent(err)
+		return 0, err
 	}
 	defer sub.Unsubscribe()
 	if err := c.nc.PublishRequest(subject, inbox, body); err != nil {
@@ -250,7 +248,7 @@ func (c *Conn) askServers(ctx context.Context, subject string, body []byte, know
 			return answered, err
 		}
 		if err := judge(reply.Data); err != nil {
-			return answered, backoff.Permanent(err)
+			return answered, err
 		}
 		if answered++; answered == known {
 			return answered, nil
