@@ -211,14 +211,12 @@ func (d *Delivery) Progress() error { return d.msg.InProgress() }
 // waits until the broker says so. An acknowledgement that is not answered may have
 // gone to a server that is no more, and is repeated until ctx ends.
 func (d *Delivery) Ack(ctx context.Context) error {
-	policy := backoff.NewExponentialBackOff(backoff.WithInitialInterval(firstRetry),
-		backoff.WithMaxInterval(lastRetry), backoff.WithMaxElapsedTime(0))
 	return backoff.Retry(func() error {
 		ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 		defer cancel()
 		_, err := d.c.nc.RequestWithContext(ctx, d.msg.Reply(), []byte("+ACK"))
 		return err
-	}, backoff.WithContext(policy, ctx))
+	}, repeated(ctx))
 }
 
 // HandBack gives the request to any replica after delay.

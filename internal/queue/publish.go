@@ -13,7 +13,7 @@ import (
 	"writeback/internal/reset"
 )
 
-// Times of a write.
+// Times of a write, or a question.
 const (
 	attemptTimeout = 800 * time.Millisecond
 	firstRetry     = 20 * time.Millisecond
@@ -22,6 +22,12 @@ const (
 	// a slot is freed some 10 ms after the ack that frees it.
 	slotPatience = 500 * time.Millisecond
 )
+
+// repeated is how soon an attempt is repeated, until ctx ends.
+func repeated(ctx context.Context) backoff.BackOff {
+	return backoff.WithContext(backoff.NewExponentialBackOff(backoff.WithInitialInterval(firstRetry),
+		backoff.WithMaxInterval(lastRetry), backoff.WithMaxElapsedTime(0)), ctx)
+}
 
 // Codes of JetStream's errors. See the server's errors.json.
 const (
@@ -149,9 +155,7 @@ func (t *Tenant) publish(ctx context.Context, msg *nats.Msg, hasty bool, judge f
 		}
 		return 0, err
 	}
-	policy := backoff.NewExponentialBackOff(backoff.WithInitialInterval(firstRetry),
-		backoff.WithMaxInterval(lastRetry), backoff.WithMaxElapsedTime(0))
-	seq, err := backoff.RetryWithData(attempt, backoff.WithContext(policy, ctx))
+	seq, err := backoff.RetryWithData(attempt, repeated(ctx))
 	switch {
 	case err == nil, errors.Is(err, reset.ErrConflict), errors.Is(err, reset.ErrSlotTaken):
 		return seq, err

@@ -192,8 +192,6 @@ func (t *Tenant) api(ctx context.Context, call string, req, resp any) error {
 	if err != nil {
 		return err
 	}
-	policy := backoff.NewExponentialBackOff(backoff.WithInitialInterval(firstRetry),
-		backoff.WithMaxInterval(lastRetry), backoff.WithMaxElapsedTime(0))
 	err = backoff.Retry(func() error {
 		ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 		defer cancel()
@@ -211,7 +209,7 @@ func (t *Tenant) api(ctx context.Context, call string, req, resp any) error {
 			return refused.Error
 		}
 		return json.Unmarshal(reply.Data, resp)
-	}, backoff.WithContext(policy, ctx))
+	}, repeated(ctx))
 	if err != nil {
 		return fmt.Errorf("asking the broker for %s: %w: %w", call, reset.ErrUnavailable, err)
 	}
