@@ -20,29 +20,43 @@ import (
 type provision struct {
 	Broker         queue.Config `yaml:"broker"`           // as the provisioner of the tenant's account
 	SystemNKeyFile string       `yaml:"system_nkey_file"` // of the system account, to make sure that writes are durable
-	Replicas       int          `yaml:"replicas"`         // 1 for one server, 3 or 5 for a cluster
-	KeepDays       int          `yaml:"keep_days"`        // how long records and events are kept; 400 if it is left out, 7 at least
+	storage        `yaml:",inline"`
 }
 
-func (p provision) validate() error {
+// storage is how the broker keeps streams.
+type storage struct {
+	Replicas int `yaml:"replicas"`  // 1 for one server, 3 or 5 for a cluster
+	KeepDays int `yaml:"keep_days"` // how long records and events are kept; 400 if it is left out, 7 at least
+}
+
+func (s storage) validate() error {
 	switch {
-	case p.SystemNKeyFile == "":
+	case s.Replicas != 1 && s.Replicas != 3 && s.Replicas != 5:
+		return fmt.Errorf("replicas: must be 1, 3 or 5, not %d", s.Replicas)
+	case s.keep() < queue.MinKeep:
+		return fmt.Errorf("keep_days: must be 7 at least, not %d", s.KeepDays)
+	}
+	return nil
+}
+
+// keep is how long records and events are kept.
+func (s storage) keep() time.Duration { return time.Duration(s.KeepDays) * 24 * time.Hour }
+
+// keepDays is how long records and events are kept if nothing is said.
+const keepDays = int(queue.DefaultKeep / (24 * time.Hour))
+
+func (p provision) validate() error {
+	if p.SystemNKeyFile == "" {
 		return errors.New("system_nkey_file: is missing")
-	case p.Replicas != 1 && p.Replicas != 3 && p.Replicas != 5:
-		return fmt.Errorf("replicas: must be 1, 3 or 5, not %d", p.Replicas)
-	case keep(p.KeepDays) < queue.MinKeep:
-		return fmt.Errorf("keep_days: must be 7 at least, not %d", p.KeepDays)
+	}
+	if err := p.storage.validate(); err != nil {
+		return err
 	}
 	if _, err := queue.LoadNKey(p.SystemNKeyFile); err != nil {
 		return fmt.Errorf("system_nkey_file: %w", err)
 	}
 	return p.Broker.Check()
 }
-
-// keepDays is how long records and events are kept if nothing is said.
-const keepDays = int(queue.DefaultKeep / (24 * time.Hour))
-
-func keep(days int) time.Duration { return time.Duration(days) * 24 * time.Hour }
 
 func streams(ctx context.Context, args []string, std cli.Streams) error {
 	fs := flag.NewFlagSet("publisher streams", flag.ContinueOnError)
@@ -54,7 +68,7 @@ func streams(ctx context.Context, args []string, std cli.Streams) error {
 	if err := cli.Parse(fs, args); err != nil {
 		return err
 	}
-	cfg := provision{KeepDays: keepDays}
+	cfg := provision{storage: storage{KeepDays: keepDays}}
 	if err := config.Load(*path, &cfg); err != nil {
 		return cli.Usage(err)
 	}
@@ -82,7 +96,7 @@ func streams(ctx context.Context, args []string, std cli.Streams) error {
 				return err
 			}
 		}
-		return c.Provision(ctx, cfg.Replicas, keep(cfg.KeepDays), func(line string) { fmt.Fprintln(std.Out, line) })
+		return c.Provision(ctx, cfg.Replicas, cfg.keep(), func(line string) { fmt.Fprintln(std.Out, line) })
 	})
 }
 

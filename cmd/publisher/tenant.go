@@ -25,19 +25,17 @@ import (
 type operator struct {
 	Broker       queue.Config `yaml:"broker"`        // without nkey_file: the command makes users of its own
 	OperatorFile string       `yaml:"operator_file"` // the keys of all accounts, as `publisher tenant init` makes it
-	Replicas     int          `yaml:"replicas"`      // 1 for one server, 3 or 5 for a cluster
-	KeepDays     int          `yaml:"keep_days"`     // how long records and events are kept; 400 if it is left out, 7 at least
+	storage      `yaml:",inline"`
 }
 
 func (c operator) validate() error {
-	switch {
-	case c.OperatorFile == "":
+	if c.OperatorFile == "" {
 		return errors.New("operator_file: is missing")
-	case c.Replicas != 1 && c.Replicas != 3 && c.Replicas != 5:
-		return fmt.Errorf("replicas: must be 1, 3 or 5, not %d", c.Replicas)
-	case keep(c.KeepDays) < queue.MinKeep:
-		return fmt.Errorf("keep_days: must be 7 at least, not %d", c.KeepDays)
-	case c.Broker.NKeyFile != "":
+	}
+	if err := c.storage.validate(); err != nil {
+		return err
+	}
+	if c.Broker.NKeyFile != "" {
 		return errors.New("broker.nkey_file: must be left out; the command makes users of its own")
 	}
 	broker := c.Broker
@@ -165,7 +163,7 @@ func act(ctx context.Context, a action, args []string, std cli.Streams) error {
 	}
 	defer o.Close()
 	f.b = tenants.Broker{
-		Config: f.cfg.Broker, Replicas: f.cfg.Replicas, Keep: keep(f.cfg.KeepDays), Log: obs.NewLogger(std.Err, "publisher").Level(zerolog.ErrorLevel),
+		Config: f.cfg.Broker, Replicas: f.cfg.Replicas, Keep: f.cfg.keep(), Log: obs.NewLogger(std.Err, "publisher").Level(zerolog.ErrorLevel),
 		Say: func(line string) { fmt.Fprintln(std.Out, line) },
 	}
 	ctx, cancel := context.WithTimeout(ctx, *timeout)
