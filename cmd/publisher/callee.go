@@ -5,8 +5,10 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -81,6 +83,14 @@ func (c *callee) post(ctx context.Context, route string, body []byte, headers ma
 		return nil, fmt.Errorf("calling the API: %w", err)
 	}
 	return resp, nil
+}
+
+// read decodes the API's answer, which is JSON whether it is good or not.
+func read(resp *http.Response, v any) error {
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(v); err != nil {
+		return fmt.Errorf("the API answered %s and no JSON", resp.Status)
+	}
+	return nil
 }
 
 // accountFlags adds the flags that name an account. The function returns it, once

@@ -109,8 +109,8 @@ func routeOf(probe, unlock, mustChange bool, actor string) (string, error) {
 // scripts see it in the exit code.
 func show(resp *http.Response, w io.Writer) error {
 	var a answer
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&a); err != nil {
-		return fmt.Errorf("the API answered %s and no JSON", resp.Status)
+	if err := read(resp, &a); err != nil {
+		return err
 	}
 	if a.ID != "" {
 		fmt.Fprintf(w, "request  %s\n", a.ID)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -55,8 +54,8 @@ func makeTicket(ctx context.Context, args []string, std cli.Streams) error {
 		Expires time.Time `json:"expires"`
 		answer
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&made); err != nil {
-		return fmt.Errorf("the API answered %s and no JSON", resp.Status)
+	if err := read(resp, &made); err != nil {
+		return err
 	}
 	if resp.StatusCode != http.StatusCreated {
 		return fmt.Errorf("no ticket was made: %s (%s)", made.Code, made.answer.Detail)
