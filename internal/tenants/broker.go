@@ -232,7 +232,7 @@ func (o *Operator) farewell(tenant, seed string) ([]string, error) {
 		}
 		text, err := o.sign(c)
 		if err != nil {
-			return nil, fmt.Errorf("signing account %s: %w", c.Name, err)
+			return nil, err
 		}
 		documents = append(documents, text)
 	}

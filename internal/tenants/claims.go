@@ -105,13 +105,26 @@ func addSigner(c *jwt.AccountClaims, seed string, publish, subscribe jwt.Permiss
 	return nil
 }
 
-// sign returns a document in the operator's name.
-func (o *Operator) sign(c jwt.Claims) (string, error) {
-	operator, err := nkeys.FromSeed([]byte(o.state.Operator))
+// self returns the operator's key and its public half.
+func (o *Operator) self() (key nkeys.KeyPair, public string, err error) {
+	if key, err = nkeys.FromSeed([]byte(o.state.Operator)); err != nil {
+		return nil, "", err
+	}
+	public, err = key.PublicKey()
+	return key, public, err
+}
+
+// sign returns the document of an account, in the operator's name.
+func (o *Operator) sign(c *jwt.AccountClaims) (string, error) {
+	operator, _, err := o.self()
 	if err != nil {
 		return "", err
 	}
-	return c.Encode(operator)
+	text, err := c.Encode(operator)
+	if err != nil {
+		return "", fmt.Errorf("signing account %s: %w", c.Name, err)
+	}
+	return text, nil
 }
 
 // documents are the signed documents of accounts.
@@ -124,7 +137,7 @@ func (o *Operator) documents(tenant string, names ...string) ([]string, error) {
 		}
 		text, err := o.sign(c)
 		if err != nil {
-			return nil, fmt.Errorf("signing account %s: %w", c.Name, err)
+			return nil, err
 		}
 		list = append(list, text)
 	}
@@ -140,11 +153,7 @@ func (o *Operator) tenantAccounts() []string {
 
 // deletion is the request to forget accounts.
 func (o *Operator) deletion(accounts []string) (string, error) {
-	operator, err := nkeys.FromSeed([]byte(o.state.Operator))
-	if err != nil {
-		return "", err
-	}
-	public, err := operator.PublicKey()
+	operator, public, err := o.self()
 	if err != nil {
 		return "", err
 	}
@@ -189,11 +198,7 @@ func credentials(k *keys, name string, good time.Duration) (public string, file 
 
 // BrokerConfig is the file that takes the place of nats/accounts.conf.
 func (o *Operator) BrokerConfig() (string, error) {
-	operator, err := nkeys.FromSeed([]byte(o.state.Operator))
-	if err != nil {
-		return "", err
-	}
-	public, err := operator.PublicKey()
+	operator, public, err := o.self()
 	if err != nil {
 		return "", err
 	}
