@@ -105,15 +105,7 @@ func (c *Cluster) AwaitInStep(ctx context.Context) error {
 
 // Leader returns which node leads a stream, once one does.
 func (c *Cluster) Leader(ctx context.Context, stream string) (n int, err error) {
-	return c.leader(ctx, "STREAM.INFO."+stream)
-}
-
-// ConsumerLeader returns which node leads the durable consumer, once one does.
-func (c *Cluster) ConsumerLeader(ctx context.Context) (n int, err error) {
-	return c.leader(ctx, "CONSUMER.INFO.REQUESTS.consumers")
-}
-
-func (c *Cluster) leader(ctx context.Context, call string) (n int, err error) {
+	call := "STREAM.INFO." + stream
 	err = c.with(ctx, c.admin, "admin", func(nc *nats.Conn) error {
 		info, err := ask(nc, call)
 		if err != nil {

@@ -320,10 +320,3 @@ func (q *Queue) Taken() int {
 	defer q.mu.Unlock()
 	return len(q.slots)
 }
-
-// Free empties a slot.
-func (q *Queue) Free(slot string) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	delete(q.slots, slot)
-}
