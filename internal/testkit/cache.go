@@ -19,6 +19,9 @@ import (
 
 // Install makes sure that a program is there, from a package of Debian's.
 func Install(ctx context.Context, program, pkg string) error {
+	if _, err := exec.LookPath(program); err == nil {
+		return nil // as mostly
+	}
 	cache, err := CacheDir()
 	if err != nil {
 		return err
@@ -32,13 +35,15 @@ func Install(ctx context.Context, program, pkg string) error {
 	}
 	defer unlock()
 	if _, err := exec.LookPath(program); err == nil {
-		return nil // as mostly, or by another process meanwhile
+		return nil // another process has installed it meanwhile
 	}
 	for _, args := range [][]string{
 		{"update", "-qq"},
 		{"install", "-qq", "-y", "--no-install-recommends", pkg},
 	} {
-		if out, err := exec.CommandContext(ctx, "apt-get", args...).CombinedOutput(); err != nil {
+		cmd := exec.CommandContext(ctx, "apt-get", append([]string{"-o", "DPkg::Lock::Timeout=120"}, args...)...)
+		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("installing %s: apt-get %s: %w: %s", pkg, args[0], err, out)
 		}
 	}

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"writeback/internal/testkit"
 )
 
 // axe-core, which finds what keeps people from using a page. The integrity is what
@@ -34,8 +36,7 @@ func axe(ctx context.Context) (string, error) {
 	}
 	file := filepath.Join(dir, "axe-core-"+axeVersion+".tgz")
 	if checkAxe(file) != nil {
-		npm, err := need(ctx, "npm")
-		if err != nil {
+		if err := testkit.Install(ctx, "npm", "npm"); err != nil {
 			return "", err
 		}
 		tmp, err := os.MkdirTemp(dir, "npm-")
@@ -43,7 +44,7 @@ func axe(ctx context.Context) (string, error) {
 			return "", err
 		}
 		defer os.RemoveAll(tmp)
-		cmd := exec.CommandContext(ctx, npm, "pack", "--silent", "axe-core@"+axeVersion)
+		cmd := exec.CommandContext(ctx, "npm", "pack", "--silent", "axe-core@"+axeVersion)
 		cmd.Dir = tmp
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return "", fmt.Errorf("getting axe-core: npm pack: %w: %s", err, out)

@@ -10,34 +10,19 @@ import (
 	"encoding/base64"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"writeback/internal/testkit"
 )
 
 // patience is how long a page may take to become what a test waits for, on a
 // machine that does much besides.
 const patience = 30 * time.Second
-
-// need returns where a program is, and installs its package of the same name where it
-// is missing.
-func need(ctx context.Context, program string) (string, error) {
-	if file, err := exec.LookPath(program); err == nil {
-		return file, nil
-	}
-	for _, args := range [][]string{{"update", "-qq"}, {"install", "-qq", "-y", "--no-install-recommends", program}} {
-		cmd := exec.CommandContext(ctx, "apt-get", append([]string{"-o", "DPkg::Lock::Timeout=120"}, args...)...)
-		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return "", fmt.Errorf("installing %s: apt-get %s: %w: %s", program, args[0], err, out)
-		}
-	}
-	return exec.LookPath(program)
-}
 
 // A Browser is a running Chromium.
 type Browser struct{ ctx context.Context }
@@ -68,8 +53,7 @@ func StartWithoutCookies(t testing.TB) *Browser {
 
 func start(t testing.TB, profile string, servers ...tls.Certificate) *Browser {
 	t.Helper()
-	file, err := need(t.Context(), "chromium")
-	if err != nil {
+	if err := testkit.Install(t.Context(), "chromium", "chromium"); err != nil {
 		t.Fatal(err)
 	}
 	var pins []string
@@ -80,7 +64,7 @@ func start(t testing.TB, profile string, servers ...tls.Certificate) *Browser {
 	// The browser is ended by hand, not by the end of t.Context, so that it can
 	// close its files before the profile goes.
 	allocator, stop := chromedp.NewExecAllocator(context.WithoutCancel(t.Context()),
-		chromedp.ExecPath(file), chromedp.UserDataDir(profile), chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck, chromedp.Headless,
+		chromedp.ExecPath("chromium"), chromedp.UserDataDir(profile), chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck, chromedp.Headless,
 		chromedp.NoSandbox, // Chromium refuses to run as root with one
 		chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true),

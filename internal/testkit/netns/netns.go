@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"writeback/internal/testkit"
 )
 
 // Addresses of the two networks (RFC 5737: for documentation, never routed).
@@ -31,8 +33,11 @@ type Network struct{ file *os.File }
 
 // New makes both sides. There is no firewall yet.
 func New(ctx context.Context) (inside, outside *Network, err error) {
+	if os.Geteuid() != 0 {
+		return nil, nil, errors.New("network namespaces need root")
+	}
 	for program, pkg := range map[string]string{"ip": "iproute2", "nft": "nftables"} {
-		if err := need(ctx, program, pkg); err != nil {
+		if err := testkit.Install(ctx, program, pkg); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -158,22 +163,4 @@ func onThread(f func() error) error {
 		done <- f()
 	}()
 	return <-done
-}
-
-// need installs a package if its program is missing.
-func need(ctx context.Context, program, pkg string) error {
-	if _, err := exec.LookPath(program); err == nil {
-		return nil
-	}
-	if os.Geteuid() != 0 {
-		return errors.New("network namespaces need root")
-	}
-	for _, args := range [][]string{{"update", "-qq"}, {"install", "-qq", "-y", "--no-install-recommends", pkg}} {
-		cmd := exec.CommandContext(ctx, "apt-get", append([]string{"-o", "DPkg::Lock::Timeout=120"}, args...)...)
-		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("installing %s: %w: %s", pkg, err, out)
-		}
-	}
-	return nil
 }
