@@ -82,7 +82,7 @@ var allowed = map[string][]string{
 	"internal/testkit/fakead":          {"testkit", "testkit/pki"},
 	"internal/testkit/broker":          {"queue", "testkit", "testkit/pki"},
 	"internal/testkit/netns":           {"testkit"},
-	"internal/testkit/browser":         {"testkit"},
+	"internal/testkit/browser":         {"testkit", "testkit/npm"},
 	"internal/testkit/tunnel":          {},
 	"internal/testkit/withdomain":      {"testkit/samba"},
 	"internal/directory/directorytest": {"directory", "reset", "secret", "testkit"},

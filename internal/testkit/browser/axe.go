@@ -2,79 +2,35 @@ package browser
 
 import (
 	"context"
-	"crypto/sha512"
-	"encoding/base64"
+	"embed"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"writeback/internal/testkit"
+	"writeback/internal/testkit/npm"
 )
 
-// axe-core, which finds what keeps people from using a page. The integrity is what
-// npm publishes for this version.
-const (
-	axeVersion   = "4.14.1"
-	axeIntegrity = "sha512-FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ=="
-)
+// axeFiles name axe-core, which finds what keeps people from using a page.
+//
+//go:embed axe
+var axeFiles embed.FS
 
-// axe returns the source of axe-core, from this machine's cache or, once, from the
-// registry that npm is set up for.
+// axe returns the source of axe-core.
 func axe(ctx context.Context) (string, error) {
-	cache, err := os.UserCacheDir()
+	list, err := fs.Sub(axeFiles, "axe")
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(cache, "writeback-browser")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
-	}
-	file := filepath.Join(dir, "axe-core-"+axeVersion+".tgz")
-	if checkAxe(file) != nil {
-		if err := testkit.Install(ctx, "npm", "npm"); err != nil {
-			return "", err
-		}
-		tmp, err := os.MkdirTemp(dir, "npm-")
-		if err != nil {
-			return "", err
-		}
-		defer os.RemoveAll(tmp)
-		cmd := exec.CommandContext(ctx, "npm", "pack", "--silent", "axe-core@"+axeVersion)
-		cmd.Dir = tmp
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return "", fmt.Errorf("getting axe-core: npm pack: %w: %s", err, out)
-		}
-		packed := filepath.Join(tmp, filepath.Base(file))
-		if err := checkAxe(packed); err != nil {
-			return "", err
-		}
-		if err := os.Rename(packed, file); err != nil {
-			return "", err
-		}
-	}
-	out, err := exec.CommandContext(ctx, "tar", "-xzOf", file, "package/axe.min.js").Output()
+	dir, err := npm.Install(ctx, "axe-core", list)
 	if err != nil {
-		return "", fmt.Errorf("unpacking axe-core: %w", err)
+		return "", fmt.Errorf("getting axe-core: %w", err)
 	}
-	return string(out), nil
-}
-
-// checkAxe returns an error unless the file is the package that is wanted.
-func checkAxe(file string) error {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	sum := sha512.Sum512(data)
-	if "sha512-"+base64.StdEncoding.EncodeToString(sum[:]) != axeIntegrity {
-		return errors.New("axe-core: what npm brought is another package than the one that is pinned")
-	}
-	return nil
+	source, err := os.ReadFile(filepath.Join(dir, "node_modules", "axe-core", "axe.min.js"))
+	return string(source), err
 }
 
 // An Axe looks for what keeps people from using a page.
