@@ -3,7 +3,8 @@
 //
 // A key that the struct does not have is an error, so that a misspelt limit
 // cannot pass for its default. Secrets are never in the file; it names the
-// files they are in. Durations are strings such as "10s".
+// files they are in, which are opened here too, unless others can read them.
+// Durations are strings such as "10s".
 package config
 
 import (
@@ -15,7 +16,6 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
-	"syscall"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -123,38 +123,6 @@ func expected(goType string) string {
 		return "a whole number that fits"
 	}
 	return "a section with keys"
-}
-
-// ReadTrusted returns what is in a file that decides something: at most 1 MiB,
-// and nobody but its owner may write it, who is us or root.
-func ReadTrusted(path string) ([]byte, error) {
-	// Not blocking, so that a FIFO is refused instead of waited for.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: is not a regular file", path)
-	}
-	if mode := info.Mode().Perm(); mode&0o022 != 0 {
-		return nil, fmt.Errorf("%s: mode %04o lets others change it; use 0644 or stricter", path, mode)
-	}
-	if owner := info.Sys().(*syscall.Stat_t).Uid; owner != 0 && int(owner) != os.Geteuid() {
-		return nil, fmt.Errorf("%s: belongs to user %d, neither to us nor to root", path, owner)
-	}
-	b, err := io.ReadAll(io.LimitReader(f, maxSize+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(b) > maxSize {
-		return nil, fmt.Errorf("%s: has more than %d bytes", path, maxSize)
-	}
-	return b, nil
 }
 
 // resolve makes every path in v absolute.

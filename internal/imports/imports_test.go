@@ -29,12 +29,12 @@ var allowed = map[string][]string{
 	// Words and values that everybody shares; they know nobody.
 	"internal/reset":  {},
 	"internal/secret": {},
-	"internal/config": {},
+	"internal/config": {},         // whoever reads a file of secrets opens it with config
 	"internal/cli":    {"secret"}, // protects the process before anything is read
 	"internal/obs":    {},
 
 	// Mechanisms.
-	"internal/seal":     {"secret"},
+	"internal/seal":     {"secret", "config"},
 	"internal/unseal":   {"secret", "seal"},
 	"internal/envelope": {"reset", "secret"},
 	"internal/audit":    {"reset", "seal", "envelope", "obs"},
@@ -42,8 +42,8 @@ var allowed = map[string][]string{
 	"internal/export":   {"reset", "trail"},
 	"internal/report":   {"reset", "trail", "inspect"},
 	"internal/inspect":  {"reset", "seal", "envelope", "audit", "trail"},
-	"internal/queue":    {"reset", "obs"}, // carries bytes; never sees seal or secret
-	"internal/tenants":  {"nats", "queue", "reset"},
+	"internal/queue":    {"reset", "obs", "config"}, // carries bytes; never sees seal or secret
+	"internal/tenants":  {"nats", "queue", "reset", "config"},
 	"nats":              {},
 
 	// The cloud side.

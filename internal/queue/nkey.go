@@ -10,9 +10,10 @@ import (
 	"io/fs"
 	"os"
 	"strings"
-	"syscall"
 
 	"github.com/nats-io/nkeys"
+
+	"writeback/internal/config"
 )
 
 // maxPrivate is far above a seed, a password or a key in PEM.
@@ -21,25 +22,11 @@ const maxPrivate = 16 << 10
 // readPrivate returns what is in a file that only its owner can read, who is us
 // or root. The caller clears it.
 func readPrivate(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
-	if errors.Is(err, syscall.ELOOP) {
-		return nil, fmt.Errorf("%s: is a link, not a regular file", path)
-	}
+	f, err := config.OpenSecret(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	// The open file is looked at, not the path, which may change meanwhile.
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if mode := info.Mode(); !mode.IsRegular() || mode.Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%s: mode %04o; it must be a regular file that only its owner can read: use mode 0600", path, mode.Perm())
-	}
-	if owner := info.Sys().(*syscall.Stat_t).Uid; owner != 0 && int(owner) != os.Geteuid() {
-		return nil, fmt.Errorf("%s: belongs to user %d, neither to us nor to root", path, owner)
-	}
 	text, err := io.ReadAll(io.LimitReader(f, maxPrivate+1))
 	if err == nil && len(text) > maxPrivate {
 		err = fmt.Errorf("%s: has more than %d bytes", path, maxPrivate)

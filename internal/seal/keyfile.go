@@ -15,9 +15,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
+	"writeback/internal/config"
 	"writeback/internal/secret"
 )
 
@@ -47,28 +47,16 @@ func ReadFile(path string) (secret.Value, error) {
 	if path == "" {
 		return secret.Value{}, errors.New("is missing")
 	}
-	// Without waiting, since opening a pipe would wait for its writer.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
-	if errors.Is(err, syscall.ELOOP) {
-		return secret.Value{}, fmt.Errorf("%s: is a link; a secret file must not be", path)
-	}
+	f, err := config.OpenSecret(path)
 	if err != nil {
 		return secret.Value{}, err
 	}
 	defer f.Close()
-	// The open file is looked at, not the path, which may change meanwhile.
 	info, err := f.Stat()
 	if err != nil {
 		return secret.Value{}, err
 	}
-	switch owner := info.Sys().(*syscall.Stat_t).Uid; {
-	case !info.Mode().IsRegular():
-		return secret.Value{}, fmt.Errorf("%s: is not a regular file", path)
-	case info.Mode().Perm()&0o077 != 0:
-		return secret.Value{}, fmt.Errorf("%s: mode %04o lets others read it; use 0600 or 0400", path, info.Mode().Perm())
-	case owner != 0 && int(owner) != os.Geteuid():
-		return secret.Value{}, fmt.Errorf("%s: belongs to user %d, neither to us nor to root", path, owner)
-	case info.Size() > maxKeyFile:
+	if info.Size() > maxKeyFile {
 		return secret.Value{}, fmt.Errorf("%s: has %d bytes, at most %d are read", path, info.Size(), maxKeyFile)
 	}
 	b := make([]byte, info.Size())

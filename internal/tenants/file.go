@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"github.com/nats-io/nkeys"
+
+	"writeback/internal/config"
 )
 
 // maxFile is far above what some thousand tenants take.
@@ -56,7 +58,7 @@ func Open(path string) (*Operator, error) {
 	}
 	if err := o.read(); err != nil {
 		o.Close()
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, err
 	}
 	return o, nil
 }
@@ -80,22 +82,19 @@ func (o *Operator) acquire() (err error) {
 }
 
 func (o *Operator) read() error {
-	f, err := os.OpenFile(o.path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	f, err := config.OpenSecret(o.path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
+	if err := o.decode(f); err != nil {
+		return fmt.Errorf("%s: %w", o.path, err)
 	}
-	if mode := info.Mode(); !mode.IsRegular() || mode.Perm()&0o077 != 0 {
-		return fmt.Errorf("mode %04o; it must be a regular file that only its owner can read: use mode 0600", mode.Perm())
-	}
-	if owner := info.Sys().(*syscall.Stat_t).Uid; owner != 0 && int(owner) != os.Geteuid() {
-		return fmt.Errorf("belongs to user %d, neither to us nor to root", owner)
-	}
-	dec := json.NewDecoder(io.LimitReader(f, maxFile))
+	return nil
+}
+
+func (o *Operator) decode(r io.Reader) error {
+	dec := json.NewDecoder(io.LimitReader(r, maxFile))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&o.state); err != nil {
 		return errors.New("is not what `publisher tenant init` made") // the decoder's words may hold a key
