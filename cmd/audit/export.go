@@ -36,7 +36,7 @@ func exportTrail(ctx context.Context, args []string, std cli.Streams) error {
 	case *size < 1:
 		return cli.Usagef("-max-size: must be 1 at least")
 	case *follow && len(c.archives) > 0:
-		return cli.Usagef("-follow: an archive does not grow; leave out -archive")
+		return cli.Usage(errNoGrowth)
 	}
 	source, done, err := c.open(ctx)
 	if err != nil {
@@ -61,11 +61,7 @@ func exportTrail(ctx context.Context, args []string, std cli.Streams) error {
 		x := &export.Exporter{Reader: c.reader, Format: export.Format(*format), Sink: sink}
 		rng := c.rng
 		rng.After = sink.At()
-		if live, ok := source.(trail.Live); ok && *follow {
-			err = live.Follow(ctx, rng, x.Add, sink.Sync)
-		} else {
-			err = source.Walk(ctx, rng, x.Add)
-		}
+		err = walk(ctx, source, rng, *follow, x.Add, sink.Sync)
 		if err = errors.Join(err, sink.Close()); errors.Is(err, trail.ErrBehind) {
 			return backoff.Permanent(err)
 		}

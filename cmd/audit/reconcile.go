@@ -2,16 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"writeback/internal/cli"
 	"writeback/internal/inspect"
-	"writeback/internal/trail"
 )
-
-// errTimes refuses sequences where a period is needed.
-var errTimes = errors.New("-from and -to: must be times")
 
 func reconcile(ctx context.Context, args []string, std cli.Streams) error {
 	c := newCommand("reconcile", std)
@@ -20,20 +15,11 @@ func reconcile(ctx context.Context, args []string, std cli.Streams) error {
 	if err := c.load(args); err != nil {
 		return ignore(err, errValid)
 	}
-	if c.rng.FromSeq != 0 || c.rng.ToSeq != 0 {
-		return cli.Usage(errTimes)
-	}
-	source, done, err := c.open(ctx)
-	if err != nil {
+	if err := c.timed(); err != nil {
 		return err
 	}
-	defer done()
 	r := inspect.NewReconciler(c.reader, c.rng.From, c.rng.To)
-	wide, asOf := c.around(source)
-	err = source.Walk(ctx, wide, func(m trail.Message) error {
-		r.Add(m)
-		return nil
-	})
+	asOf, err := c.period(ctx, r.Add)
 	if err != nil {
 		return err
 	}

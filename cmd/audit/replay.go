@@ -47,7 +47,7 @@ func replay(ctx context.Context, args []string, std cli.Streams) error {
 	case *format == "timeline" && filter.Request == "":
 		return cli.Usagef("-format timeline: needs -request")
 	case *follow && len(c.archives) > 0:
-		return cli.Usagef("-follow: an archive does not grow; leave out -archive")
+		return cli.Usage(errNoGrowth)
 	case filter.Operation != "":
 		if _, err := reset.ParseOperation(filter.Operation); err != nil {
 			return cli.Usagef("-operation: %w", err)
@@ -79,11 +79,7 @@ func replay(ctx context.Context, args []string, std cli.Streams) error {
 		}
 		return nil
 	}
-	if live, ok := source.(trail.Live); ok && *follow {
-		err = live.Follow(ctx, c.rng, entry, keep)
-	} else {
-		err = source.Walk(ctx, c.rng, entry)
-	}
+	err = walk(ctx, source, c.rng, *follow, entry, keep)
 	return errors.Join(err, keep())
 }
 

@@ -11,7 +11,6 @@ import (
 	"writeback/internal/cli"
 	"writeback/internal/obs"
 	"writeback/internal/report"
-	"writeback/internal/trail"
 )
 
 func makeReport(ctx context.Context, args []string, std cli.Streams) error {
@@ -21,26 +20,17 @@ func makeReport(ctx context.Context, args []string, std cli.Streams) error {
 	if err := c.load(args); err != nil {
 		return ignore(err, errValid)
 	}
-	switch {
-	case *out == "":
+	if *out == "" {
 		return cli.Usagef("-out: is missing")
-	case c.rng.FromSeq != 0 || c.rng.ToSeq != 0:
-		return cli.Usage(errTimes)
 	}
-	source, done, err := c.open(ctx)
-	if err != nil {
+	if err := c.timed(); err != nil {
 		return err
 	}
-	defer done()
 	r, err := report.New(c.reader, c.rng.From, c.rng.To)
 	if err != nil {
 		return err
 	}
-	wide, asOf := c.around(source)
-	err = source.Walk(ctx, wide, func(m trail.Message) error {
-		r.Add(m)
-		return nil
-	})
+	asOf, err := c.period(ctx, r.Add)
 	if err != nil {
 		return err
 	}

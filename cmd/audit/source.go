@@ -80,8 +80,31 @@ func (c *command) open(ctx context.Context) (trail.Source, func(), error) {
 	return trail.Live{Records: t.Log(trail.Records), Events: t.Log(trail.Events)}, conn.Close, nil
 }
 
-// around returns the part of the trail that says what became of the requests of a
-// period, and the time up to which it does; zero is that of its last message.
+// errTimes refuses sequences where a period is needed.
+var errTimes = errors.New("-from and -to: must be times")
+
+// timed checks that the range is a period.
+func (c *command) timed() error {
+	if c.rng.FromSeq != 0 || c.rng.ToSeq != 0 {
+		return cli.Usage(errTimes)
+	}
+	return nil
+}
+
+// period hands over the part of the trail that says what became of the requests of
+// a period, and returns up to when it does; zero is the time of its last message.
+func (c *command) period(ctx context.Context, add func(trail.Message)) (asOf time.Time, err error) {
+	source, done, err := c.open(ctx)
+	if err != nil {
+		return asOf, err
+	}
+	defer done()
+	wide, asOf := c.around(source)
+	return asOf, source.Walk(ctx, wide, each(add))
+}
+
+// around returns the part of the trail that is needed for a period, and the time up
+// to which it speaks; zero is that of its last message.
 func (c *command) around(source trail.Source) (trail.Range, time.Time) {
 	wide := c.rng
 	if !wide.From.IsZero() {
@@ -97,4 +120,24 @@ func (c *command) around(source trail.Source) (trail.Range, time.Time) {
 		return wide, now
 	}
 	return wide, wide.To
+}
+
+// each is add for a walk that nothing ends.
+func each(add func(trail.Message)) func(trail.Message) error {
+	return func(m trail.Message) error {
+		add(m)
+		return nil
+	}
+}
+
+// errNoGrowth refuses to follow what does not change.
+var errNoGrowth = errors.New("-follow: an archive does not grow; leave out -archive")
+
+// walk calls f with every message of a range, and where follow is set then with
+// every later one until ctx ends; idle is called whenever there is no more for now.
+func walk(ctx context.Context, source trail.Source, rng trail.Range, follow bool, f func(trail.Message) error, idle func() error) error {
+	if live, ok := source.(trail.Live); ok && follow {
+		return live.Follow(ctx, rng, f, idle)
+	}
+	return source.Walk(ctx, rng, f)
 }

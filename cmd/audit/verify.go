@@ -47,10 +47,7 @@ func verify(ctx context.Context, args []string, std cli.Streams) error {
 	}
 	defer done()
 	begun := time.Now()
-	err = source.Walk(ctx, c.rng, func(m trail.Message) error {
-		inspector.Add(m)
-		return nil
-	})
+	err = source.Walk(ctx, c.rng, each(inspector.Add))
 	if err != nil {
 		return err
 	}
@@ -87,10 +84,7 @@ func head(ctx context.Context, args []string, std cli.Streams) error {
 		c.rng.After.Records = max(last, 1) - 1
 	}
 	maker := inspect.NewHeadMaker(c.reader.Verifier, time.Now())
-	err = source.Walk(ctx, c.rng, func(m trail.Message) error {
-		maker.Add(m)
-		return nil
-	})
+	err = source.Walk(ctx, c.rng, each(maker.Add))
 	if err != nil {
 		return err
 	}
