@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -102,15 +103,20 @@ func readJSON(file string, v any) error {
 	return nil
 }
 
-// writeJSON replaces a file as a whole.
 func writeJSON(file string, v any) error {
-	text, err := json.MarshalIndent(v, "", "  ")
+	return replace(file, func(out io.Writer) error { return printJSON(out, v) })
+}
+
+// replace replaces a file as a whole with what write writes.
+func replace(path string, write func(io.Writer) error) error {
+	temporary := path + ".new"
+	file, err := os.OpenFile(temporary, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
-	temporary := file + ".new"
-	if err := os.WriteFile(temporary, append(text, '\n'), 0o600); err != nil {
+	buffer := bufio.NewWriter(file)
+	if err := errors.Join(write(buffer), buffer.Flush(), file.Close()); err != nil {
 		return err
 	}
-	return os.Rename(temporary, file)
+	return os.Rename(temporary, path)
 }

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
-	"os"
+	"io"
 	"time"
 
 	"writeback/internal/cli"
@@ -34,17 +32,8 @@ func makeReport(ctx context.Context, args []string, std cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	temporary := *out + ".new"
-	file, err := os.OpenFile(temporary, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	err = replace(*out, func(page io.Writer) error { return r.Write(page, obs.BuildVersion(), time.Now(), asOf) })
 	if err != nil {
-		return err
-	}
-	buffer := bufio.NewWriter(file)
-	err = r.Write(buffer, obs.BuildVersion(), time.Now(), asOf)
-	if err := errors.Join(err, buffer.Flush(), file.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(temporary, *out); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintln(std.Out, *out)
