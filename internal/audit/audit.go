@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"writeback/internal/envelope"
 	"writeback/internal/reset"
@@ -115,6 +116,15 @@ type Verifier struct {
 	Consumers  seal.Pins
 }
 
+// Signed reports whose pinned key has signed a message that is dated at: neither
+// is true if nobody's has.
+func (v Verifier) Signed(key seal.KeyID, at time.Time, kind seal.Kind, message, sig []byte) (byPublisher, byConsumer bool) {
+	if v.Publishers.Verify(key, at, kind, message, sig) {
+		return true, false
+	}
+	return false, v.Consumers.Verify(key, at, kind, message, sig)
+}
+
 // A Link is one verified record.
 type Link struct {
 	*envelope.Record
@@ -151,15 +161,13 @@ func (v Verifier) Extend(c Chain, id reset.ID, s reset.Stored) (Chain, error) {
 	if rec.Tenant != v.Tenant || rec.ID != id {
 		return bad("is of another request")
 	}
-	signed := rec.Signed()
 	// A key whose pin has ended could date its records back, but not before
 	// the record that a publisher accepted the request with.
 	at := rec.Time
 	if len(c) > 0 && c[0].Time.After(at) {
 		at = c[0].Time
 	}
-	byPublisher := v.Publishers.Verify(rec.Writer.Key, at, seal.KindRecord, signed, rec.Sig)
-	byConsumer := !byPublisher && v.Consumers.Verify(rec.Writer.Key, at, seal.KindRecord, signed, rec.Sig)
+	byPublisher, byConsumer := v.Signed(rec.Writer.Key, at, seal.KindRecord, rec.Signed(), rec.Sig)
 	if !byPublisher && !byConsumer {
 		return bad("is not signed by a pinned key")
 	}

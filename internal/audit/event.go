@@ -54,9 +54,8 @@ func (v Verifier) Event(s reset.Stored) (Entry, error) {
 	if e.Tenant != v.Tenant {
 		return bad("is of another tenant")
 	}
-	signed := e.Signed()
-	byPublisher := v.Publishers.Verify(e.Writer.Key, e.Time, seal.KindEvent, signed, e.Sig)
-	if !byPublisher && !v.Consumers.Verify(e.Writer.Key, e.Time, seal.KindEvent, signed, e.Sig) {
+	byPublisher, byConsumer := v.Signed(e.Writer.Key, e.Time, seal.KindEvent, e.Signed(), e.Sig)
+	if !byPublisher && !byConsumer {
 		return bad("is not signed by a pinned key")
 	}
 	switch e.Fact.Kind() {

@@ -82,10 +82,8 @@ func (e *Entry) writer(w envelope.Writer, at time.Time, publisher, consumer bool
 }
 
 func (r Reader) record(e *Entry, rec *envelope.Record) {
-	signed := rec.Signed()
-	verify := func(p seal.Pins) bool { return p.Verify(rec.Writer.Key, rec.Time, seal.KindRecord, signed, rec.Sig) }
-	publisher := verify(r.Verifier.Publishers)
-	e.writer(rec.Writer, rec.Time, publisher, !publisher && verify(r.Verifier.Consumers))
+	publisher, consumer := r.Verifier.Signed(rec.Writer.Key, rec.Time, seal.KindRecord, rec.Signed(), rec.Sig)
+	e.writer(rec.Writer, rec.Time, publisher, consumer)
 	e.Kind, e.Operation, e.Code = rec.Kind.String(), rec.Operation.String(), string(rec.Code)
 	e.Request = reset.Ref{Publisher: rec.Publisher, ID: rec.ID}.String()
 	e.Doubt, e.Asked = rec.Doubt, rec.Asked
@@ -128,10 +126,8 @@ func (e *Entry) private(p *envelope.Private) {
 }
 
 func (r Reader) event(e *Entry, ev *envelope.Event) {
-	signed := ev.Signed()
-	verify := func(p seal.Pins) bool { return p.Verify(ev.Writer.Key, ev.Time, seal.KindEvent, signed, ev.Sig) }
-	publisher := verify(r.Verifier.Publishers)
-	e.writer(ev.Writer, ev.Time, publisher, !publisher && verify(r.Verifier.Consumers))
+	publisher, consumer := r.Verifier.Signed(ev.Writer.Key, ev.Time, seal.KindEvent, ev.Signed(), ev.Sig)
+	e.writer(ev.Writer, ev.Time, publisher, consumer)
 	e.Kind, e.Facts = ev.Fact.Kind().String(), facts(ev.Fact)
 	if len(ev.Private) == 0 {
 		return
