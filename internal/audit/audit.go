@@ -278,3 +278,15 @@ func Private(key seal.RecordKey, l Link) (*envelope.Private, error) {
 	}
 	return envelope.ParsePrivate(plain)
 }
+
+// PrivateRecord is [Private] with the key of the record's month.
+func PrivateRecord(months seal.MonthKeys, l Link) (*envelope.Private, error) {
+	if len(l.Record.Private) == 0 {
+		return &envelope.Private{}, nil // whoever could not open the request has no key
+	}
+	key, ok := months.Key(seal.Month(l.Month), l.Tenant, l.ID)
+	if !ok {
+		return nil, fmt.Errorf("there is no record key for %s", seal.Month(l.Month))
+	}
+	return Private(key, l)
+}

@@ -45,12 +45,5 @@ func (r Reader) Chains(ctx context.Context, since time.Time) ([]history.Chain, e
 }
 
 func (r Reader) open(l audit.Link) (*envelope.Private, error) {
-	if len(l.Private) == 0 { // whoever could not open the request has no key
-		return &envelope.Private{}, nil
-	}
-	key, ok := r.Months.Key(seal.Month(l.Month), l.Tenant, l.ID)
-	if !ok {
-		return nil, fmt.Errorf("there is no record key for %s", seal.Month(l.Month))
-	}
-	return audit.Private(key, l)
+	return audit.PrivateRecord(r.Months, l)
 }

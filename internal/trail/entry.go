@@ -87,23 +87,15 @@ func (r Reader) record(e *Entry, rec *envelope.Record) {
 	e.Kind, e.Operation, e.Code = rec.Kind.String(), rec.Operation.String(), string(rec.Code)
 	e.Request = reset.Ref{Publisher: rec.Publisher, ID: rec.ID}.String()
 	e.Doubt, e.Asked = rec.Doubt, rec.Asked
-	if len(rec.Private) == 0 {
-		return
-	}
-	key, ok := r.Months.Key(seal.Month(rec.Month), rec.Tenant, rec.ID)
-	if !ok {
-		e.Hidden = true
-		return
-	}
-	p, err := audit.Private(key, audit.Link{Record: rec})
+	e.private(audit.PrivateRecord(r.Months, audit.Link{Record: rec}))
+}
+
+// private shows a personal part, unless it could not be opened.
+func (e *Entry) private(p *envelope.Private, err error) {
 	if err != nil {
 		e.Hidden = true
 		return
 	}
-	e.private(p)
-}
-
-func (e *Entry) private(p *envelope.Private) {
 	if p.Account.Kind != 0 {
 		e.AccountKind, e.Account = p.Account.Kind.String(), p.Account.Value
 	}
@@ -129,13 +121,5 @@ func (r Reader) event(e *Entry, ev *envelope.Event) {
 	publisher, consumer := r.Verifier.Signed(ev.Writer.Key, ev.Time, seal.KindEvent, ev.Signed(), ev.Sig)
 	e.writer(ev.Writer, ev.Time, publisher, consumer)
 	e.Kind, e.Facts = ev.Fact.Kind().String(), facts(ev.Fact)
-	if len(ev.Private) == 0 {
-		return
-	}
-	p, err := audit.PrivateEvent(r.Months, audit.Entry{Event: ev})
-	if err != nil {
-		e.Hidden = true
-		return
-	}
-	e.private(p)
+	e.private(audit.PrivateEvent(r.Months, audit.Entry{Event: ev}))
 }
