@@ -95,7 +95,7 @@ type additional struct {
 // Schema.
 func ECS(tenant string, e trail.Entry, at trail.Position) ([]byte, error) {
 	d := document{
-		Timestamp: e.Time, ECS: versioned{ecsVersion}, Organization: named{tenant},
+		Timestamp: e.At(), ECS: versioned{ecsVersion}, Organization: named{tenant},
 		Event: event{
 			Kind: "event", Category: []string{"iam"}, Type: []string{"info"}, Action: action(e), Outcome: outcome(e), Code: e.Code,
 			Module: "writeback", Dataset: "writeback." + map[string]string{trail.Records: "records", trail.Events: "events"}[e.Stream],
@@ -106,9 +106,6 @@ func ECS(tenant string, e trail.Entry, at trail.Position) ([]byte, error) {
 			Position: at, Signed: e.Signed, Operation: e.Operation, AccountKind: e.AccountKind, Caller: e.Source, Run: e.Run, Number: e.Number,
 			Hidden: e.Hidden, Doubt: e.Doubt, Asked: e.Asked,
 		},
-	}
-	if d.Timestamp.IsZero() {
-		d.Timestamp = e.Stored
 	}
 	if !e.Signed {
 		d.Event.Kind = "alert"

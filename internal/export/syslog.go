@@ -128,12 +128,8 @@ func (s *Syslog) Write(line []byte, e trail.Entry, at trail.Position) error {
 	if !e.Signed {
 		severity = alert
 	}
-	when := e.Time
-	if when.IsZero() {
-		when = e.Stored
-	}
 	// No structured data: that needs a number of our own. The rest is JSON.
-	text := fmt.Appendf(nil, "<%d>1 %s %s writeback - %s - ", facility*8+severity, when.UTC().Format("2006-01-02T15:04:05.000000Z07:00"), s.host, e.Kind)
+	text := fmt.Appendf(nil, "<%d>1 %s %s writeback - %s - ", facility*8+severity, e.At().UTC().Format("2006-01-02T15:04:05.000000Z07:00"), s.host, e.Kind)
 	text = append(text, line[:len(line)-1]...)
 	framed := append(strconv.AppendInt(nil, int64(len(text)), 10), ' ')
 	if err := s.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {

@@ -49,6 +49,14 @@ type Fact struct {
 	Value string `json:"value"`
 }
 
+// At is when e was written, or stored if nobody says when it was written.
+func (e Entry) At() time.Time {
+	if e.Time.IsZero() {
+		return e.Stored
+	}
+	return e.Time
+}
+
 // A Reader decodes messages of one tenant.
 type Reader struct {
 	Verifier audit.Verifier

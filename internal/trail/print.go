@@ -45,14 +45,6 @@ func clear(s string) string {
 
 const stamp = "2006-01-02 15:04:05.000"
 
-// at is when e was written, or stored if nobody says when it was written.
-func (e Entry) at() time.Time {
-	if e.Time.IsZero() {
-		return e.Stored.UTC()
-	}
-	return e.Time.UTC()
-}
-
 func (e Entry) account() string {
 	if e.Hidden {
 		return "(hidden)"
@@ -100,7 +92,7 @@ func (p *table) Print(e Entry) error {
 			return err
 		}
 	}
-	_, err := fmt.Fprintf(p.out, row, e.at().Format(stamp), strings.ToLower(e.Stream), strconv.FormatUint(e.Seq, 10), e.Kind, e.Operation, e.Code,
+	_, err := fmt.Fprintf(p.out, row, e.At().UTC().Format(stamp), strings.ToLower(e.Stream), strconv.FormatUint(e.Seq, 10), e.Kind, e.Operation, e.Code,
 		clear(e.account()), clear(e.actor()), clear(e.Source), clear(e.Address), e.Writer, e.Request, clear(e.notes()))
 	return err
 }
@@ -113,7 +105,7 @@ type timeline struct {
 
 func (p *timeline) Print(e Entry) error {
 	if p.first.IsZero() {
-		p.first = e.at()
+		p.first = e.At().UTC()
 		_, err := fmt.Fprintf(p.out, "%s UTC  %s of %s, asked for by %s through %s from %s\n\n", p.first.Format(stamp), e.Operation,
 			clear(e.account()), clear(e.actor()), clear(e.Source), clear(e.Address))
 		if err != nil {
@@ -125,6 +117,6 @@ func (p *timeline) Print(e Entry) error {
 	if e.DC != "" {
 		by += " on " + clear(e.DC)
 	}
-	_, err := fmt.Fprintf(p.out, "%+10.3fs  %-7s %9d  %-32s %-40s %s\n", e.at().Sub(p.first).Seconds(), strings.ToLower(e.Stream), e.Seq, what, by, clear(e.notes()))
+	_, err := fmt.Fprintf(p.out, "%+10.3fs  %-7s %9d  %-32s %-40s %s\n", e.At().Sub(p.first).Seconds(), strings.ToLower(e.Stream), e.Seq, what, by, clear(e.notes()))
 	return err
 }
