@@ -55,6 +55,9 @@ func newChains(v audit.Verifier) *chains {
 // add verifies a record. The link has no record if nobody who is pinned has
 // signed this one.
 func (c *chains) add(m trail.Message) (*request, audit.Link, *Fault) {
+	if c.start == 0 {
+		c.start = m.Seq
+	}
 	c.settle(m.Time)
 	rec, err := envelope.ParseRecord(m.Data)
 	if err != nil {

@@ -186,9 +186,6 @@ func missing(first, last uint64) string {
 }
 
 func (i *Inspector) record(m trail.Message) {
-	if i.chains.start == 0 {
-		i.chains.start = m.Seq
-	}
 	req, link, fault := i.chains.add(m)
 	if fault != nil {
 		i.report.fault(*fault)

@@ -108,9 +108,6 @@ func (r *Reconciler) Add(m trail.Message) {
 	if m.Stream != trail.Records {
 		return
 	}
-	if r.chains.start == 0 {
-		r.chains.start = m.Seq
-	}
 	req, link, fault := r.chains.add(m)
 	inside := !m.Time.Before(r.out.From) && (r.out.To.IsZero() || m.Time.Before(r.out.To))
 	if fault != nil && fault.Kind != Misplaced {
