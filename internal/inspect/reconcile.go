@@ -109,7 +109,7 @@ func (r *Reconciler) Add(m trail.Message) {
 		return
 	}
 	req, link, fault := r.chains.add(m)
-	inside := !m.Time.Before(r.out.From) && (r.out.To.IsZero() || m.Time.Before(r.out.To))
+	inside := trail.Range{From: r.out.From, To: r.out.To}.During(m.Time)
 	if fault != nil && fault.Kind != Misplaced {
 		if inside {
 			r.strange(m, fault)

@@ -60,7 +60,7 @@ func New(r trail.Reader, from, to time.Time) (*Collector, error) {
 func (c *Collector) Add(m trail.Message) {
 	c.inspector.Add(m)
 	c.ends.Add(m)
-	if m.Stream != trail.Events || m.Time.Before(c.from) || !c.to.IsZero() && !m.Time.Before(c.to) {
+	if m.Stream != trail.Events || !(trail.Range{From: c.from, To: c.to}).During(m.Time) {
 		return
 	}
 	switch e := c.reader.Read(m); e.Kind {

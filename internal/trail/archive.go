@@ -63,7 +63,7 @@ func (a Archive) Walk(ctx context.Context, r Range, f func(Message) error) error
 				return ctx.Err()
 			case m.Stream == Records && r.ToSeq != 0 && m.Seq > r.ToSeq:
 				return errEnd
-			case !begun, r.After.Covers(m), m.Time.Before(r.From), !r.To.IsZero() && !m.Time.Before(r.To):
+			case !begun, r.After.Covers(m), !r.During(m.Time):
 				return nil
 			}
 			return f(m)

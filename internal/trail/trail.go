@@ -56,6 +56,11 @@ type Range struct {
 	After          Position
 }
 
+// During reports whether a time is within the range.
+func (r Range) During(at time.Time) bool {
+	return !at.Before(r.From) && (r.To.IsZero() || at.Before(r.To))
+}
+
 // A Source has a trail.
 type Source interface {
 	// Walk calls f with every message in a range: those of each stream in the
