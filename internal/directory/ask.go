@@ -160,8 +160,7 @@ func askable(e *ldap.Entry, rules policy.Rules, now time.Time) error {
 	if r.err != nil {
 		return r.err
 	}
-	count := wrong.within(rules, now)
-	if left := int64(rules.LockoutThreshold) - count - 1; left < 2 {
+	if count, near := wrong.near(rules, now); near {
 		return fmt.Errorf("%d wrong passwords of %d that lock it: too near", count, rules.LockoutThreshold)
 	}
 	return nil

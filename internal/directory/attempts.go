@@ -33,15 +33,23 @@ func (a attempts) within(rules policy.Rules, now time.Time) int64 {
 	return a.count
 }
 
+// near reports whether one more wrong password would leave fewer than two before
+// a lockout, whose threshold is known and not 0, and how many count now.
+func (a attempts) near(rules policy.Rules, now time.Time) (count int64, near bool) {
+	count = a.within(rules, now)
+	left := int64(rules.LockoutThreshold) - count - 1
+	return count, left < 2
+}
+
 // guard returns a [*reset.Error], operation_off for the reason rate, if the
 // account's wrong passwords are so many that a change with another one would take
-// tries from its user: two are left before a lockout, or, where the threshold is
-// below 4, one wrong password is let through.
+// tries from its user: two are left before a lockout. The first wrong password is
+// always let through, also where the threshold is below 3.
 func (a attempts) guard(rules policy.Rules, now time.Time) error {
 	if !rules.Known || rules.LockoutThreshold == 0 {
 		return nil
 	}
-	if n := a.within(rules, now); n >= max(1, int64(rules.LockoutThreshold)-2) {
+	if n, near := a.near(rules, now); near && n > 0 {
 		return &reset.Error{Code: reset.OperationOff, Details: reset.Details{Reason: "rate"},
 			Err: fmt.Errorf("%d wrong passwords of %d that lock the account", n, rules.LockoutThreshold)}
 	}
