@@ -24,15 +24,11 @@ func isOurs(err error) bool {
 // are others to try. If it is d's fault that there is none, d is left alone.
 func (c *Client) connect(ctx context.Context, d *controller, others bool) (_ *conn, err error) {
 	began, caller := time.Now(), ctx
-	password, err := c.cfg.ReadSecret(c.cfg.PasswordFile)
+	password, err := c.password()
 	if err != nil {
-		return nil, backoff.Permanent(fmt.Errorf("reading password_file: %w", err))
+		return nil, backoff.Permanent(err)
 	}
 	defer password.Wipe()
-	if password.Empty() {
-		// A bind without a password succeeds, as nobody.
-		return nil, backoff.Permanent(fmt.Errorf("reading password_file: %s is empty", c.cfg.PasswordFile))
-	}
 	done, err := c.turn(ctx, password)
 	if err != nil {
 		return nil, err
@@ -73,6 +69,19 @@ func (c *Client) connect(ctx context.Context, d *controller, others bool) (_ *co
 	}
 	event.Str(obs.DC, cn.dc).Bool(obs.PDC, pdc).Bool(obs.HistoryCheck, cn.hints != "").Msg("directory connected")
 	return cn, nil
+}
+
+// password reads the service account's password, which the caller wipes.
+func (c *Client) password() (secret.Value, error) {
+	password, err := c.cfg.ReadSecret(c.cfg.PasswordFile)
+	switch {
+	case err != nil:
+		return secret.Value{}, fmt.Errorf("reading password_file: %w", err)
+	case password.Empty():
+		// A bind without a password succeeds, as nobody.
+		return secret.Value{}, fmt.Errorf("reading password_file: %s is empty", c.cfg.PasswordFile)
+	}
+	return password, nil
 }
 
 // turn waits until nobody else tries a password that is not proven, at

@@ -57,14 +57,11 @@ func (x *examination) controllers(ctx context.Context) (first *conn) {
 // signIn connects and binds, once.
 func (x *examination) signIn(ctx context.Context, d *controller) (*conn, error) {
 	c := x.client
-	password, err := c.cfg.ReadSecret(c.cfg.PasswordFile)
+	password, err := c.password()
 	if err != nil {
-		return nil, fmt.Errorf("reading password_file: %w", err)
+		return nil, err
 	}
 	defer password.Wipe()
-	if password.Empty() {
-		return nil, fmt.Errorf("reading password_file: %s is empty", c.cfg.PasswordFile)
-	}
 	cn, err := c.open(ctx, d)
 	if err != nil {
 		return nil, err
