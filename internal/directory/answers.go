@@ -146,11 +146,15 @@ var refusals = []meaning{
 	{ldap.LDAPResultOperationsError, "00002020", ""},
 }
 
+func (m meaning) fits(a *answer) bool {
+	return m.result == a.result && (m.win32 == anyWin32 || m.win32 == a.win32)
+}
+
 // refused returns the error for a modify that was answered with a. Of a
 // password that was refused it does not say why.
 func refused(op operation, a *answer) error {
 	for _, m := range slices.Concat(op.meanings, refusals) {
-		if m.result != a.result || m.win32 != anyWin32 && m.win32 != a.win32 {
+		if !m.fits(a) {
 			continue
 		}
 		switch m.code {

@@ -77,15 +77,10 @@ func unfound(doing string, err error) error {
 }
 
 // later reports whether the domain controller may answer the same search
-// otherwise a little later.
+// otherwise a little later: as it may a modify, or in more time.
 func (a *answer) later() bool {
-	switch a.result {
-	case ldap.LDAPResultBusy, ldap.LDAPResultUnavailable, ldap.LDAPResultTimeLimitExceeded:
-		return true
-	case ldap.LDAPResultOperationsError:
-		return a.win32 == "00002020" // as in refusals
-	}
-	return false
+	return a.result == ldap.LDAPResultTimeLimitExceeded ||
+		slices.ContainsFunc(refusals, func(m meaning) bool { return m.code == "" && m.fits(a) })
 }
 
 func unknown(a *answer) error {
