@@ -3,7 +3,6 @@ package lab
 import (
 	"cmp"
 	"fmt"
-	"net/http"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -176,20 +175,7 @@ func TestJournal(t *testing.T) {
 			}
 		}
 		for _, name := range programs {
-			await(t, "the next run of "+name, func() error {
-				if l.endpoints(t).pid(t, name) == pids[name] {
-					return fmt.Errorf("%s is still process %d", name, pids[name])
-				}
-				resp, err := http.Get(operations(t, l.Dir, l.opts.Consumers)[name] + "/readyz")
-				if err != nil {
-					return err
-				}
-				defer resp.Body.Close()
-				if resp.StatusCode != http.StatusOK {
-					return fmt.Errorf("%s is not ready: %s", name, resp.Status)
-				}
-				return nil
-			})
+			l.awaitNext(t, name, operations(t, l.Dir, l.opts.Consumers)[name], pids[name])
 		}
 	}
 	traffic("Stopped")

@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"go.yaml.in/yaml/v3"
-
 	"writeback/internal/audit"
 	"writeback/internal/envelope"
 	"writeback/internal/reset"
@@ -22,14 +20,7 @@ import (
 // edit changes a configuration file.
 func edit(t *testing.T, path string, change func(node)) {
 	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var cfg node
-	if err := yaml.Unmarshal(text, &cfg); err != nil {
-		t.Fatal(err)
-	}
+	cfg := readNode(t, path)
 	change(cfg)
 	if err := write(path, cfg); err != nil {
 		t.Fatal(err)
@@ -44,16 +35,23 @@ func (l *Lab) end(t *testing.T, name, operations string, sig syscall.Signal) {
 	if err := syscall.Kill(pid, sig); err != nil {
 		t.Fatal(err)
 	}
+	l.awaitNext(t, name, operations, pid)
+	if name[:4] != "cons" {
+		return
+	}
+	l.awaitAnnounced(t, name, begun)
+}
+
+// awaitNext waits until the run of a program after the one that is process pid is
+// ready.
+func (l *Lab) awaitNext(t *testing.T, name, operations string, pid int) {
+	t.Helper()
 	await(t, "the next run of "+name, func() error {
 		if l.endpoints(t).pid(t, name) == pid {
 			return fmt.Errorf("%s is still process %d", name, pid)
 		}
 		return ready(t.Context(), name, operations)
 	})
-	if name[:4] != "cons" {
-		return
-	}
-	l.awaitAnnounced(t, name, begun)
 }
 
 // awaitAnnounced waits until a replica has said that it is alive.

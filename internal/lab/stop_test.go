@@ -2,7 +2,6 @@ package lab
 
 import (
 	"fmt"
-	"net/http"
 	"sync"
 	"syscall"
 	"testing"
@@ -46,20 +45,7 @@ func TestRollingStop(t *testing.T) {
 			if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}
-			await(t, "the next run of "+name, func() error {
-				if l.endpoints(t).pid(t, name) == pid {
-					return fmt.Errorf("%s is still process %d", name, pid)
-				}
-				resp, err := http.Get(operations(t, l.Dir, l.opts.Consumers)[name] + "/readyz")
-				if err != nil {
-					return err
-				}
-				defer resp.Body.Close()
-				if resp.StatusCode != http.StatusOK {
-					return fmt.Errorf("%s is not ready: %s", name, resp.Status)
-				}
-				return nil
-			})
+			l.awaitNext(t, name, operations(t, l.Dir, l.opts.Consumers)[name], pid)
 		}
 	}
 	close(stop)
