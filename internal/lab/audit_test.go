@@ -15,8 +15,6 @@ import (
 	"syscall"
 	"testing"
 
-	"go.yaml.in/yaml/v3"
-
 	"writeback/internal/queue"
 	"writeback/internal/testkit"
 	"writeback/internal/testkit/broker"
@@ -26,14 +24,7 @@ import (
 // record.key at these places, and returns its path. Without a key it reads no names.
 func (l *Lab) auditor(t testing.TB, from node, keys string) string {
 	t.Helper()
-	text, err := os.ReadFile(l.AuditFile())
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg := make(node)
-	if err := yaml.Unmarshal(text, &cfg); err != nil {
-		t.Fatal(err)
-	}
+	cfg := readNode(t, l.AuditFile())
 	cfg["broker"], cfg["record_key_file"] = from, keys
 	path := filepath.Join(t.TempDir(), "audit.yaml")
 	if err := write(path, cfg); err != nil {

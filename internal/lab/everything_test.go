@@ -45,11 +45,7 @@ func startEverything(t *testing.T) *everything {
 		t.Fatal(err)
 	}
 	for _, path := range []string{l.path("publisher", "publisher.yaml"), l.path(consumerName(0), "consumer.yaml"), l.path(consumerName(1), "consumer.yaml")} {
-		cfg := readNode(t, path)
-		cfg["log_level"] = "debug"
-		if err := write(path, cfg); err != nil {
-			t.Fatal(err)
-		}
+		edit(t, path, func(cfg node) { cfg["log_level"] = "debug" })
 	}
 	x.second = l.configureFrontDoor(t, "second", nil)
 	x.owner = &owner{inspect(t, l.endpoints(t)), l, l.endpoints(t)}

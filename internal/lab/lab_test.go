@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
-	"go.yaml.in/yaml/v3"
 
 	"writeback/internal/testkit"
 )
@@ -210,17 +209,7 @@ func operations(t testing.TB, dir string, consumers int) map[string]string {
 		files[consumerName(i)] = filepath.Join(dir, consumerName(i), "consumer.yaml")
 	}
 	for name, path := range files {
-		var cfg struct {
-			OperationsListen string `yaml:"operations_listen"`
-		}
-		text, err := os.ReadFile(path)
-		if err == nil {
-			err = yaml.Unmarshal(text, &cfg)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		list[name] = "http://" + cfg.OperationsListen
+		list[name] = fmt.Sprintf("http://%s", readNode(t, path)["operations_listen"])
 	}
 	return list
 }

@@ -114,11 +114,7 @@ func (x *everything) forbid() {
 	for i := range x.l.opts.Consumers {
 		path := x.l.path(consumerName(i), "policy.yaml")
 		before[path] = readNode(x.t, path)
-		narrow := readNode(x.t, path)
-		narrow["operations"] = []string{"unlock"}
-		if err := write(path, narrow); err != nil {
-			x.t.Fatal(err)
-		}
+		edit(x.t, path, func(policy node) { policy["operations"] = []string{"unlock"} })
 	}
 	upn := x.person()
 	x.until("against the policy", upn, string(reset.OperationOff))

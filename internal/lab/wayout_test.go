@@ -145,12 +145,7 @@ func (l *Lab) moveConsumers(t *testing.T, n *netns.Network, way node) {
 	l.move = n.Command
 	l.mu.Unlock()
 	for i := range l.opts.Consumers {
-		path := l.path(consumerName(i), "consumer.yaml")
-		cfg := readNode(t, path)
-		cfg["broker"] = way
-		if err := write(path, cfg); err != nil {
-			t.Fatal(err)
-		}
+		edit(t, l.path(consumerName(i), "consumer.yaml"), func(cfg node) { cfg["broker"] = way })
 		before := l.endpoints(t).pid(t, consumerName(i))
 		if err := syscall.Kill(before, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
@@ -164,7 +159,7 @@ func (l *Lab) moveConsumers(t *testing.T, n *netns.Network, way node) {
 	}
 }
 
-func readNode(t *testing.T, path string) node {
+func readNode(t testing.TB, path string) node {
 	t.Helper()
 	text, err := os.ReadFile(path)
 	if err != nil {
