@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +17,7 @@ import (
 	"writeback/internal/envelope"
 	"writeback/internal/reset"
 	"writeback/internal/seal"
+	"writeback/internal/testkit/keys"
 )
 
 // A shelf is a store that can be away.
@@ -71,14 +71,7 @@ type desk struct {
 // newDesk returns a running journal. It must be called in a synctest bubble.
 func newDesk(t *testing.T, s *shelf) *desk {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "record.key")
-	if _, err := seal.MakeMonthKeys(path, time.Now(), 2); err != nil {
-		t.Fatal(err)
-	}
-	months, err := seal.LoadMonthKeys(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	months := keys.Months(t, time.Now(), 2)
 	pub := signer(t, seal.PurposePublisher, 1)
 	d := &desk{shelf: s, t: t, log: NewLog(pub, "pub_1"), months: months, ended: make(chan struct{})}
 	d.verifier = Verifier{

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"writeback/internal/reset"
-	"writeback/internal/seal"
+	"writeback/internal/testkit/keys"
 	"writeback/internal/testkit/life"
 	"writeback/internal/trail"
 )
@@ -19,14 +19,7 @@ import (
 // world returns a trail with requests, and what reads it.
 func world(t *testing.T, requests int) (trail.Reader, []trail.Message) {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "record.key")
-	if _, err := seal.MakeMonthKeys(file, time.Now(), 2); err != nil {
-		t.Fatal(err)
-	}
-	months, err := seal.LoadMonthKeys(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	months := keys.Months(t, time.Now(), 2)
 	memory := new(life.Memory)
 	w, err := life.New(months, life.Side{Memory: memory, Name: "pub"}, life.Side{Memory: memory, Name: "con"})
 	if err != nil {

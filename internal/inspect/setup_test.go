@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -13,6 +12,7 @@ import (
 	"writeback/internal/envelope"
 	"writeback/internal/reset"
 	"writeback/internal/seal"
+	"writeback/internal/testkit/keys"
 	"writeback/internal/testkit/life"
 	"writeback/internal/trail"
 )
@@ -20,15 +20,7 @@ import (
 // months returns record keys for the fake clock's months.
 func months(t *testing.T) seal.MonthKeys {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "record.key")
-	if _, err := seal.MakeMonthKeys(file, time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC), 3); err != nil {
-		t.Fatal(err)
-	}
-	keys, err := seal.LoadMonthKeys(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return keys
+	return keys.Months(t, time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC), 3)
 }
 
 // A script writes a trail; it runs on a fake clock.
@@ -41,12 +33,12 @@ type script struct {
 // written returns what f writes, and whom to believe.
 func written(t *testing.T, f func(*script)) (*life.World, []trail.Message) {
 	t.Helper()
-	keys := months(t)
+	months := months(t)
 	s := &script{memory: new(life.Memory)}
 	synctest.Test(t, func(t *testing.T) {
 		s.t = t
 		var err error
-		s.World, err = life.New(keys, life.Side{Memory: s.memory, Name: "pub"}, life.Side{Memory: s.memory, Name: "con"})
+		s.World, err = life.New(months, life.Side{Memory: s.memory, Name: "pub"}, life.Side{Memory: s.memory, Name: "con"})
 		s.must(err)
 		f(s)
 		s.Stop()

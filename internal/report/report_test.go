@@ -3,7 +3,6 @@ package report
 import (
 	"fmt"
 	"math/rand/v2"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -13,7 +12,7 @@ import (
 
 	"writeback/internal/envelope"
 	"writeback/internal/reset"
-	"writeback/internal/seal"
+	"writeback/internal/testkit/keys"
 	"writeback/internal/testkit/life"
 	"writeback/internal/trail"
 )
@@ -24,14 +23,7 @@ const hostile = `<script>alert(1)</script>"'&ada@corp.example.com`
 // week returns a trail of some days with everything that a page can show.
 func week(t *testing.T, requests int) (trail.Reader, []trail.Message) {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "record.key")
-	if _, err := seal.MakeMonthKeys(file, time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC), 3); err != nil {
-		t.Fatal(err)
-	}
-	months, err := seal.LoadMonthKeys(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	months := keys.Months(t, time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC), 3)
 	memory := new(life.Memory)
 	var reader trail.Reader
 	synctest.Test(t, func(t *testing.T) {

@@ -1,11 +1,13 @@
 // Package keys has the keys that tests of both sides need: signers made of one
-// byte, pins, sealing keys whose private half nobody has.
+// byte, pins, record keys, sealing keys whose private half nobody has.
 package keys
 
 import (
 	"bytes"
 	"crypto/hpke"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"writeback/internal/seal"
 )
@@ -32,6 +34,20 @@ func Pins(t testing.TB, keys ...seal.PublicKey) seal.Pins {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// Months returns the record keys of n months, the first that of from.
+func Months(t testing.TB, from time.Time, n int) seal.MonthKeys {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "record.key")
+	if _, err := seal.MakeMonthKeys(file, from, n); err != nil {
+		t.Fatal(err)
+	}
+	months, err := seal.LoadMonthKeys(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return months
 }
 
 // Box returns the public half of a sealing key whose private half is lost.
