@@ -246,6 +246,19 @@ func (r *receipt) Ack(context.Context) error      { r.acked = true; return nil }
 func (r *receipt) HandBack(d time.Duration) error { r.handedBack = d; return nil }
 func (r *receipt) Drop(string) error              { r.dropped = true; return nil }
 
+// once is a Take for one worker, which gets r and then nothing.
+func once(r *receipt) func(context.Context) (Delivery, error) {
+	taken := false
+	return func(ctx context.Context) (Delivery, error) {
+		if !taken {
+			taken = true
+			return r.Delivery, nil
+		}
+		<-ctx.Done()
+		return Delivery{}, ctx.Err()
+	}
+}
+
 // run delivers r once more, or for the first time.
 func (w *world) run(ctx context.Context, r *receipt) {
 	r.acked, r.dropped, r.handedBack = false, false, 0

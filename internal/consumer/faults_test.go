@@ -404,16 +404,7 @@ func TestStop(t *testing.T) {
 						return errors.Join(reset.ErrDirectoryUnavailable, ctx.Err())
 					}
 				}
-				first := true
-				w.cfg.Workers = 1
-				w.cfg.Take = func(ctx context.Context) (Delivery, error) {
-					if first {
-						first = false
-						return r.Delivery, nil
-					}
-					<-ctx.Done()
-					return Delivery{}, ctx.Err()
-				}
+				w.cfg.Workers, w.cfg.Take = 1, once(r)
 				ctx, cancel := context.WithCancel(t.Context())
 				done := make(chan error)
 				go func() { done <- w.Run(ctx) }()

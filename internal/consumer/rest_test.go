@@ -135,16 +135,7 @@ func TestStopAtRest(t *testing.T) {
 				on := c.replicas[1]
 				again := &receipt{Delivery: r.Delivery}
 				again.Receipt, again.Attempt = again, 2
-				taken := false
-				on.cfg.Workers = 1
-				on.cfg.Take = func(ctx context.Context) (Delivery, error) {
-					if !taken {
-						taken = true
-						return again.Delivery, nil
-					}
-					<-ctx.Done()
-					return Delivery{}, ctx.Err()
-				}
+				on.cfg.Workers, on.cfg.Take = 1, once(again)
 				ctx, stop := context.WithCancel(t.Context())
 				done := make(chan error)
 				go func() { done <- on.Run(ctx) }()
