@@ -70,21 +70,14 @@ func (e *Event) Clear() []byte {
 	w.str(e.Tenant)
 	w.fixed(e.ID[:])
 	w.i64(e.Time.UnixMicro())
-	w.fixed(e.Writer.Key[:])
-	w.str(e.Writer.Name)
-	w.fixed(e.Writer.Run[:])
-	w.u64(e.Writer.Number)
+	w.writer(e.Writer)
 	w.u32(e.Month)
 	e.Fact.encode(&w)
 	return w.b
 }
 
 // Signed returns the bytes that the signature covers: everything before it.
-func (e *Event) Signed() []byte {
-	w := writer{append([]byte(nil), e.Clear()...)}
-	w.bytes(e.Private)
-	return w.b
-}
+func (e *Event) Signed() []byte { return withPrivate(e.Clear(), e.Private) }
 
 // Encode returns the event with its signature.
 func (e *Event) Encode() []byte { return append(e.Signed(), e.Sig...) }
@@ -100,10 +93,7 @@ func ParseEvent(b []byte) (*Event, error) {
 	e := &Event{Tenant: r.name()}
 	r.fixed(e.ID[:])
 	e.Time = time.UnixMicro(r.i64()).UTC()
-	r.fixed(e.Writer.Key[:])
-	e.Writer.Name = r.name()
-	r.fixed(e.Writer.Run[:])
-	e.Writer.Number = r.u64()
+	e.Writer = r.writer()
 	e.Month = r.u32()
 	if e.Fact = r.fact(kind); e.Fact == nil {
 		return nil, errForm

@@ -1,6 +1,7 @@
 package envelope
 
 import (
+	"slices"
 	"time"
 
 	"writeback/internal/reset"
@@ -63,6 +64,29 @@ type Writer struct {
 	Number uint64   // 1 for the run's first record
 }
 
+func (w *writer) writer(by Writer) {
+	w.fixed(by.Key[:])
+	w.str(by.Name)
+	w.fixed(by.Run[:])
+	w.u64(by.Number)
+}
+
+func (r *reader) writer() (by Writer) {
+	r.fixed(by.Key[:])
+	by.Name = r.name()
+	r.fixed(by.Run[:])
+	by.Number = r.u64()
+	return by
+}
+
+// withPrivate returns what is signed of a message whose private part is bound to
+// the bytes before it, which stay as they are.
+func withPrivate(clear, private []byte) []byte {
+	w := writer{slices.Clone(clear)}
+	w.bytes(private)
+	return w.b
+}
+
 // Clear returns the bytes that the private part is bound to: all that is before
 // it.
 func (rec *Record) Clear() []byte {
@@ -78,10 +102,7 @@ func (rec *Record) Clear() []byte {
 	w.u8(uint8(rec.Operation))
 	w.u8(rec.Code.Number())
 	w.i64(rec.Time.UnixMicro())
-	w.fixed(rec.Writer.Key[:])
-	w.str(rec.Writer.Name)
-	w.fixed(rec.Writer.Run[:])
-	w.u64(rec.Writer.Number)
+	w.writer(rec.Writer)
 	w.fixed(rec.Parent[:])
 	w.u64(rec.ParentSeq)
 	w.fixed(rec.Request[:])
@@ -92,11 +113,7 @@ func (rec *Record) Clear() []byte {
 }
 
 // Signed returns the bytes that the signature covers: everything before it.
-func (rec *Record) Signed() []byte {
-	w := writer{append([]byte(nil), rec.Clear()...)}
-	w.bytes(rec.Private)
-	return w.b
-}
+func (rec *Record) Signed() []byte { return withPrivate(rec.Clear(), rec.Private) }
 
 // Encode returns the record with its signature.
 func (rec *Record) Encode() []byte { return append(rec.Signed(), rec.Sig...) }
@@ -120,10 +137,7 @@ func ParseRecord(b []byte) (*Record, error) {
 		rec.Code = code
 	}
 	rec.Time = time.UnixMicro(r.i64()).UTC()
-	r.fixed(rec.Writer.Key[:])
-	rec.Writer.Name = r.name()
-	r.fixed(rec.Writer.Run[:])
-	rec.Writer.Number = r.u64()
+	rec.Writer = r.writer()
 	r.fixed(rec.Parent[:])
 	rec.ParentSeq = r.u64()
 	r.fixed(rec.Request[:])

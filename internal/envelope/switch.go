@@ -45,11 +45,7 @@ func (s *Switch) Clear() []byte {
 }
 
 // Signed returns the bytes that the signature covers: everything before it.
-func (s *Switch) Signed() []byte {
-	w := writer{append([]byte(nil), s.Clear()...)}
-	w.bytes(s.Private)
-	return w.b
-}
+func (s *Switch) Signed() []byte { return withPrivate(s.Clear(), s.Private) }
 
 // Encode returns the switch with its signature.
 func (s *Switch) Encode() []byte { return append(s.Signed(), s.Sig...) }
