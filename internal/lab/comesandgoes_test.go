@@ -61,7 +61,7 @@ func (l *Lab) leave(p *process) {
 func TestReplicaComesAndGoes(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, "fake")
-	o := &owner{inspect(t, l.endpoints(t)), l, l.endpoints(t)}
+	o := newOwner(t, l)
 	users := l.Directory.Users
 	used := -1
 	next := func() int {

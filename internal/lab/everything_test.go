@@ -48,7 +48,7 @@ func startEverything(t *testing.T) *everything {
 		edit(t, path, func(cfg node) { cfg["log_level"] = "debug" })
 	}
 	x.second = l.configureFrontDoor(t, "second", nil)
-	x.owner = &owner{inspect(t, l.endpoints(t)), l, l.endpoints(t)}
+	x.owner = newOwner(t, l)
 	for name, config := range map[string]string{"publisher": "publisher.yaml", "second": "second.yaml"} {
 		x.run(name, l.program("publisher", "serve", "-config", l.path("publisher", config)))
 	}

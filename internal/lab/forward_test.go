@@ -40,7 +40,7 @@ func TestForwardSecrecy(t *testing.T) {
 		t.Fatalf("starting the lab: %v\n%s", err, out)
 	}
 	t.Cleanup(l.Close)
-	o := &owner{inspect(t, l.endpoints(t)), l, l.endpoints(t)}
+	o := newOwner(t, l)
 
 	// The store is taken twice: once before a request is applied, and once with
 	// another that is not.

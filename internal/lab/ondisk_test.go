@@ -15,7 +15,7 @@ import (
 func TestSealingKeysAreNotOnDisk(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, "fake")
-	o := &owner{inspect(t, l.endpoints(t)), l, l.endpoints(t)}
+	o := newOwner(t, l)
 	for i, user := range l.Directory.Users[:3] {
 		wantApplied(t, o.e, "upn", user.UPN, fmt.Sprintf("Genuine-Word-%d", i))
 	}

@@ -36,6 +36,12 @@ type owner struct {
 	e *Endpoints
 }
 
+func newOwner(t testing.TB, l *Lab) *owner {
+	t.Helper()
+	e := l.endpoints(t)
+	return &owner{inspect(t, e), l, e}
+}
+
 // catch makes a request and takes it.
 func (o *owner) catch(t *testing.T, user testkit.User, password string) caught {
 	t.Helper()
@@ -121,7 +127,7 @@ func (o *owner) wants(t *testing.T, c caught, user testkit.User, code string, se
 func TestBrokerOwner(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, "fake")
-	o := &owner{inspect(t, l.endpoints(t)), l, l.endpoints(t)}
+	o := newOwner(t, l)
 	users := l.Directory.Users
 	stranger := audit.NewLog(keys.Signer(t, seal.PurposeConsumer, 99), consumerName(0))
 

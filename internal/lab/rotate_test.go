@@ -241,7 +241,7 @@ func swap(t *testing.T, from, to string) {
 // a request with the one key, and a sealing key with the other.
 func (l *Lab) wantRefused(t *testing.T, publisher, consumer *seal.Signer) {
 	t.Helper()
-	o := &owner{inspect(t, l.endpoints(t)), l, l.endpoints(t)}
+	o := newOwner(t, l)
 	user := l.Directory.Users[8]
 	a, err := reset.NewAccount(reset.UPN, user.UPN)
 	if err != nil {

@@ -91,7 +91,7 @@ func named(t *testing.T, file string, l audit.Link, id reset.ID, upn string) boo
 func TestStolenKeys(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, "fake")
-	o := &owner{inspect(t, l.endpoints(t)), l, l.endpoints(t)}
+	o := newOwner(t, l)
 	users, ops := l.Directory.Users, operations(t, l.Dir, 2)
 	dir := l.path("publisher")
 	restart := func(names ...string) {

@@ -22,7 +22,7 @@ import (
 func TestTamperedStream(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, "fake")
-	o := &owner{inspect(t, l.endpoints(t)), l, l.endpoints(t)}
+	o := newOwner(t, l)
 	for i, user := range l.Directory.Users[:5] {
 		wantApplied(t, o.e, "upn", user.UPN, fmt.Sprintf("Genuine-Word-%d", i))
 	}
