@@ -64,18 +64,7 @@ func Events(st reset.Status, last int) []Event {
 
 // getEvents is GET /v1/requests/{id}/events.
 func (a *api) getEvents(r *http.Request, ev *event) (*answer, error) {
-	token, err := a.authenticate(r, ev)
-	if err != nil {
-		return nil, err
-	}
-	ref, err := reset.ParseRef(r.PathValue("id"))
-	if err != nil {
-		return nil, &reset.Refusal{Code: reset.UnknownRequest}
-	}
-	ev.request = ref.String()
-	ctx, cancel := context.WithTimeout(r.Context(), margin)
-	defer cancel()
-	st, err := a.Publisher.Status(ctx, token.Tenant, ref)
+	token, ref, st, err := a.known(r, ev)
 	if err != nil {
 		return nil, err
 	}

@@ -112,23 +112,27 @@ func (a *api) read(r *http.Request, ev *event, op reset.Operation) (s reset.Subm
 
 // getRequest is GET /v1/requests/{id}.
 func (a *api) getRequest(r *http.Request, ev *event) (*answer, error) {
-	token, err := a.authenticate(r, ev)
-	if err != nil {
-		return nil, err
-	}
-	ref, err := reset.ParseRef(r.PathValue("id"))
-	if err != nil {
-		return nil, &reset.Refusal{Code: reset.UnknownRequest}
-	}
-	ev.request = ref.String()
-	ctx, cancel := context.WithTimeout(r.Context(), margin)
-	defer cancel()
-	st, err := a.Publisher.Status(ctx, token.Tenant, ref)
+	_, _, st, err := a.known(r, ev)
 	if err != nil {
 		return nil, err
 	}
 	ev.code = string(st.Outcome.Code)
 	return &answer{status: http.StatusOK, body: newObject(st)}, nil
+}
+
+// known returns who calls, and what is known of the request that the path names.
+func (a *api) known(r *http.Request, ev *event) (token Entry, ref reset.Ref, st reset.Status, err error) {
+	if token, err = a.authenticate(r, ev); err != nil {
+		return token, ref, st, err
+	}
+	if ref, err = reset.ParseRef(r.PathValue("id")); err != nil {
+		return token, ref, st, &reset.Refusal{Code: reset.UnknownRequest}
+	}
+	ev.request = ref.String()
+	ctx, cancel := context.WithTimeout(r.Context(), margin)
+	defer cancel()
+	st, err = a.Publisher.Status(ctx, token.Tenant, ref)
+	return token, ref, st, err
 }
 
 // authenticate finds the caller's token or certificate, which must be valid where the caller
