@@ -90,7 +90,7 @@ func (a *api) read(r *http.Request, ev *event, op reset.Operation) (s reset.Subm
 			found.wipe()
 		}
 	}()
-	token, err := a.authorize(r, ev, op)
+	token, err := a.authorize(r, ev, op.String())
 	if err != nil {
 		return s, found, err
 	}
@@ -151,20 +151,12 @@ func (a *api) authenticate(r *http.Request, ev *event) (Entry, error) {
 	return token, err
 }
 
-// authorize is authenticate for a token that must allow op.
-func (a *api) authorize(r *http.Request, ev *event, op reset.Operation) (Entry, error) {
+// authorize is authenticate for a token that must allow what has this name; see
+// [Grant.MayDo].
+func (a *api) authorize(r *http.Request, ev *event, name string) (Entry, error) {
 	token, err := a.authenticate(r, ev)
-	if err == nil && !slices.Contains(token.Operations, op) {
-		err = &reset.Refusal{Code: reset.Forbidden, Field: "operation", Detail: op.String() + " is not allowed by this " + token.Kind()}
-	}
-	return token, err
-}
-
-// authorizeSwitches is authenticate for a token that is for the switches.
-func (a *api) authorizeSwitches(r *http.Request, ev *event) (Entry, error) {
-	token, err := a.authenticate(r, ev)
-	if err == nil && !token.Switches {
-		err = &reset.Refusal{Code: reset.Forbidden, Field: "operation", Detail: switchesWord + " is not allowed by this " + token.Kind()}
+	if err == nil && !slices.Contains(token.MayDo(), name) {
+		err = &reset.Refusal{Code: reset.Forbidden, Field: "operation", Detail: name + " is not allowed by this " + token.Kind()}
 	}
 	return token, err
 }

@@ -94,7 +94,7 @@ func newSituation(s reset.Situation, named bool) situation {
 
 // getSwitches is GET /v1/switches.
 func (a *api) getSwitches(r *http.Request, ev *event) (*answer, error) {
-	token, err := a.authorizeSwitches(r, ev)
+	token, err := a.authorize(r, ev, switchesWord)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +110,7 @@ func (a *api) getSwitches(r *http.Request, ev *event) (*answer, error) {
 
 // putSwitches is PUT /v1/switches. A switch that is not named stays as it is.
 func (a *api) putSwitches(r *http.Request, ev *event) (*answer, error) {
-	token, err := a.authorizeSwitches(r, ev)
+	token, err := a.authorize(r, ev, switchesWord)
 	if err != nil {
 		return nil, err
 	}

@@ -32,12 +32,9 @@ type ticketObject struct {
 // that a ticket can have: who uses the ticket is bound to one account, and to
 // what the page does.
 func (a *api) postTicket(r *http.Request, ev *event) (*answer, error) {
-	token, err := a.authenticate(r, ev)
+	token, err := a.authorize(r, ev, ticketWord)
 	if err != nil {
 		return nil, err
-	}
-	if !token.Tickets {
-		return nil, &reset.Refusal{Code: reset.Forbidden, Field: "operation", Detail: ticketWord + " is not allowed by this " + token.Kind()}
 	}
 	body, err := readBody(r)
 	defer clear(body)
