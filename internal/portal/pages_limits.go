@@ -31,15 +31,13 @@ func (r PageRates) Check() error {
 
 // PageLimits count what the pages take, in this process alone.
 type PageLimits struct {
-	rates     PageRates
-	addresses *table[netip.Prefix, bucket]
-	accounts  *table[owner, bucket]
-	reserved  *table[[16]byte, bucket]
+	all      *limiter
+	reserved *table[string, bucket]
 }
 
 // NewPageLimits returns limits of which nothing is used up.
 func NewPageLimits(r PageRates) *PageLimits {
-	return &PageLimits{r, newTable[netip.Prefix, bucket](), newTable[owner, bucket](), newTable[[16]byte, bucket]()}
+	return &PageLimits{newLimiter(Limits{PerAddress: r.PerAddress, PerAccount: r.PerAccount}), newTable[string, bucket]()}
 }
 
 // reservedSpan is how often a page may be tried that was opened rightly, whatever
@@ -47,22 +45,15 @@ func NewPageLimits(r PageRates) *PageLimits {
 // share, must not keep that user out.
 const reservedSpan = time.Minute
 
-// Attempt counts a form that asks for s, from whom page knows to have come rightly,
-// by a ticket or by having signed in. It returns how long it is until that may
-// be tried, else 0.
-func (l *PageLimits) Attempt(a netip.Addr, s reset.Submission, page [16]byte) time.Duration {
-	var address, account time.Duration
-	l.addresses.with(networkOf(a), func(b *bucket, now time.Duration) {
-		address = b.take(now, l.rates.PerAddress, addressSpan)
-	})
-	l.accounts.with(owner{s.Tenant, s.Account.Canonical(), s.Actor.Kind}, func(b *bucket, now time.Duration) {
-		account = b.take(now, l.rates.PerAccount, accountSpan)
-	})
-	wait := max(address, account)
+// Attempt counts a form that asks for s, from whom its page knows to have come
+// rightly, by a ticket or by having signed in; reader names them. It returns how
+// long it is until that may be tried, else 0.
+func (l *PageLimits) Attempt(a netip.Addr, s reset.Submission, reader string) time.Duration {
+	wait := max(l.all.admit(a), l.all.submit(s))
 	if wait == 0 {
 		return 0
 	}
 	var reserved time.Duration
-	l.reserved.with(page, func(b *bucket, now time.Duration) { reserved = b.take(now, 1, reservedSpan) })
+	l.reserved.with(reader, func(b *bucket, now time.Duration) { reserved = b.take(now, 1, reservedSpan) })
 	return min(wait, reserved)
 }

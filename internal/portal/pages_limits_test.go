@@ -18,7 +18,7 @@ func TestPageLimits(t *testing.T) {
 			return reset.Submission{Tenant: "corp", Account: reset.Account{Kind: reset.UPN, Value: name}}
 		}
 		near, far := netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("192.0.2.8")
-		wave, mine := [16]byte{1}, [16]byte{2}
+		wave, mine := "wave", "mine"
 		for i := range 6 {
 			if wait := l.Attempt(far, user("ada"), wave); wait != 0 {
 				t.Fatalf("attempt %d waits for %s", i, wait) // the sixth is the reserved one
@@ -37,16 +37,16 @@ func TestPageLimits(t *testing.T) {
 		if wait := l.Attempt(near, user("ada"), mine); wait != 0 {
 			t.Errorf("a minute later the owner waits for %s", wait)
 		}
-		if wait := l.Attempt(near, user("bob"), [16]byte{3}); wait != 0 {
+		if wait := l.Attempt(near, user("bob"), "third"); wait != 0 {
 			t.Errorf("another account waits for %s", wait)
 		}
 		for range 30 {
-			l.Attempt(near, user("carl"), [16]byte{4})
+			l.Attempt(near, user("carl"), "fourth")
 		}
-		if wait := l.Attempt(near, user("dora"), [16]byte{5}); wait != 0 {
+		if wait := l.Attempt(near, user("dora"), "fifth"); wait != 0 {
 			t.Errorf("from a busy address, the reserved attempt waits for %s", wait)
 		}
-		if wait := l.Attempt(near, user("dora"), [16]byte{5}); wait == 0 {
+		if wait := l.Attempt(near, user("dora"), "fifth"); wait == 0 {
 			t.Error("from a busy address, everything is let in")
 		}
 	})

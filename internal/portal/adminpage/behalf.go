@@ -2,7 +2,6 @@ package adminpage
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"net/http"
 	"strings"
@@ -121,8 +120,7 @@ func (p *adminPage) submit(ctx context.Context, c *pages.Call, b *behalf, accoun
 	s := reset.Submission{
 		Tenant: b.Tenant, Source: b.Source, Address: b.Address, Operation: reset.Reset, Account: account, Actor: b.Actor, ID: id, MustChange: true,
 	}
-	reader := sha256.Sum256([]byte(b.reader))
-	if wait := p.limits.Attempt(c.Address, s, [16]byte(reader[:16])); wait > 0 {
+	if wait := p.limits.Attempt(c.Address, s, b.reader); wait > 0 {
 		return &reset.Refusal{Code: reset.TooMany, RetryAfter: wait}
 	}
 	password := newTemporary(b.Rules)

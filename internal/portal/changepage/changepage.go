@@ -9,7 +9,6 @@ package changepage
 
 import (
 	"context"
-	"crypto/sha256"
 	"net/http"
 	"time"
 
@@ -97,10 +96,7 @@ func (v visit) ask() reset.Submission {
 }
 
 // reader names who reads, for limits.
-func (v visit) reader() [16]byte {
-	sum := sha256.Sum256([]byte(v.Tenant + "\x00" + v.Subject))
-	return [16]byte(sum[:16])
-}
+func (v visit) reader() string { return "change " + v.Tenant + " " + v.Subject }
 
 // get is GET /change: the form, or what became of it. An outcome is shown for as
 // long as the session lasts; a form needs a sign-in that is fresh.
@@ -142,8 +138,7 @@ func (p *changePage) events(c *pages.Call) error {
 		return c.NoContent()
 	}
 	c.Note(v.Tenant, v.note.ref.String(), "")
-	reader := v.reader()
-	return c.Stream(string(reader[:]), func(ctx context.Context, s *pages.Stream) error {
+	return c.Stream(v.reader(), func(ctx context.Context, s *pages.Stream) error {
 		return p.Publisher.Watch(ctx, v.Tenant, v.note.ref, func(st reset.Status) error {
 			m, err := p.model(c, v, &st)
 			if err != nil {

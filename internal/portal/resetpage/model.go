@@ -1,7 +1,6 @@
 package resetpage
 
 import (
-	"encoding/hex"
 	"net/http"
 	"slices"
 	"strings"
@@ -64,7 +63,7 @@ func (m *Model) Live() bool { return m.Result != nil && m.Result.Live }
 
 // newModel returns what the page shows of a ticket.
 func newModel(c *pages.Call, v ticket.View, s reset.Situation) *Model {
-	m := &Model{Page: "reset", view: v, Account: accountName(v), Ticket: hex.EncodeToString(v.ID[:]), Left: v.Attempts}
+	m := &Model{Page: "reset", view: v, Account: accountName(v), Ticket: nameOf(v.ID), Left: v.Attempts}
 	m.Again = v.Attempts < ticket.MaxAttempts
 	if v.Request != nil {
 		m.Result = NewResult(c, *v.Request, v.Err, s)

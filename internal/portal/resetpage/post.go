@@ -3,7 +3,6 @@ package resetpage
 import (
 	"bytes"
 	"context"
-	"encoding/hex"
 	"errors"
 	"io"
 	"mime"
@@ -45,7 +44,7 @@ func (p *resetPage) post(c *pages.Call) error {
 		return err
 	}
 	defer f.wipe()
-	if id := v.ticket.ID(); f.ticket != hex.EncodeToString(id[:]) {
+	if f.ticket != nameOf(v.ticket.ID()) {
 		// Another tab has opened another ticket: not this account's.
 		return c.Problem(http.StatusConflict, "ticket.other")
 	}
@@ -77,7 +76,7 @@ func (p *resetPage) submit(ctx context.Context, c *pages.Call, v visit, f *form,
 	if c.Address.IsValid() {
 		s.Address = c.Address.String()
 	}
-	if wait := p.limits.Attempt(c.Address, s, v.ticket.ID()); wait > 0 {
+	if wait := p.limits.Attempt(c.Address, s, nameOf(v.ticket.ID())); wait > 0 {
 		return &reset.Refusal{Code: reset.TooMany, RetryAfter: wait}
 	}
 	beginning, cancel := context.WithTimeout(ctx, patience)

@@ -94,6 +94,9 @@ type visit struct {
 	session ticket.Session
 }
 
+// nameOf names a ticket, without what opens it, in forms and for limits.
+func nameOf(id [16]byte) string { return hex.EncodeToString(id[:]) }
+
 // errNoTicket says that the browser has none.
 var errNoTicket = errors.New("there is no ticket")
 
@@ -214,8 +217,7 @@ func (p *resetPage) events(c *pages.Call) error {
 	}
 	ref := view.Request.Ref
 	c.Note(v.tenant, ref.String(), string(view.Request.Outcome.Code))
-	id := view.ID
-	return c.Stream(hex.EncodeToString(id[:]), func(ctx context.Context, s *pages.Stream) error {
+	return c.Stream(nameOf(view.ID), func(ctx context.Context, s *pages.Stream) error {
 		for {
 			err := p.Publisher.Watch(ctx, v.tenant, ref, func(st reset.Status) error {
 				return p.show(c, s, view, st)
