@@ -57,8 +57,8 @@ func CallerAddress(r *http.Request, trusted []netip.Prefix) netip.Addr {
 // plain returns the one form of an address: IPv4 as such, and no zone.
 func plain(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 
-// text is an address as the audit has it, empty if it is not known.
-func text(a netip.Addr) string {
+// AddressText is an address as the audit has it, empty if it is not known.
+func AddressText(a netip.Addr) string {
 	if !a.IsValid() {
 		return ""
 	}

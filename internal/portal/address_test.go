@@ -62,7 +62,7 @@ func TestCallerAddress(t *testing.T) {
 			for _, f := range tt.forwarded {
 				r.Header.Add("X-Forwarded-For", f)
 			}
-			if got := text(CallerAddress(r, proxies)); got != tt.want {
+			if got := AddressText(CallerAddress(r, proxies)); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})

@@ -106,7 +106,7 @@ func (a *api) read(r *http.Request, ev *event, op reset.Operation) (s reset.Subm
 	if s, found, err = parse(op, body); err != nil {
 		return s, found, err
 	}
-	s.Tenant, s.Source, s.Address, s.IdempotencyKey = token.Tenant, token.Source, text(ev.address), key
+	s.Tenant, s.Source, s.Address, s.IdempotencyKey = token.Tenant, token.Source, AddressText(ev.address), key
 	return s, found, token.allow(s)
 }
 

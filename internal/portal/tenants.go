@@ -122,7 +122,7 @@ func (a *api) putSwitches(r *http.Request, ev *event) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Tenant, c.Source, c.Address = token.Tenant, token.Source, text(ev.address)
+	c.Tenant, c.Source, c.Address = token.Tenant, token.Source, AddressText(ev.address)
 	// It is done whether the caller stays or leaves.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), margin)
 	defer cancel()

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"writeback/internal/portal"
 	"writeback/internal/portal/pages"
 	"writeback/internal/portal/signinpage"
 	"writeback/internal/reset"
@@ -86,19 +87,12 @@ func (p *adminPage) person(c *pages.Call, s signin.Session) visitor {
 	c.Note(s.Tenant, "", "")
 	return visitor{
 		Viewer: reset.Viewer{
-			Tenant: s.Tenant, Source: source, Address: address(c), Actor: reset.Actor{Kind: reset.Admin, Subject: s.Subject},
+			Tenant: s.Tenant, Source: source, Address: portal.AddressText(c.Address), Actor: reset.Actor{Kind: reset.Admin, Subject: s.Subject},
 		},
 		Name: s.Name, Resets: s.Resets, Out: signinpage.SignOutPath, reader: "admin " + s.Tenant + " " + s.Subject,
 		asks:  func(reset.Account) bool { return true },
 		spend: func() error { return nil },
 	}
-}
-
-func address(c *pages.Call) string {
-	if !c.Address.IsValid() {
-		return ""
-	}
-	return c.Address.String()
 }
 
 // operator returns who has shown a token, and when.
@@ -130,7 +124,7 @@ func (p *adminPage) operator(c *pages.Call, renew bool) (v visitor, began time.T
 	c.Note(e.Tenant, "", "")
 	return visitor{
 		Viewer: reset.Viewer{
-			Tenant: e.Tenant, Source: e.Source, Address: address(c), Actor: reset.Actor{Kind: reset.Admin, Subject: "token " + e.ID},
+			Tenant: e.Tenant, Source: e.Source, Address: portal.AddressText(c.Address), Actor: reset.Actor{Kind: reset.Admin, Subject: "token " + e.ID},
 		},
 		Name: e.Source, Resets: e.Asks(reset.Reset), Out: signOutPath, reader: "admin token " + e.ID,
 		asks:  func(a reset.Account) bool { return e.Named(a.Kind) },

@@ -92,10 +92,7 @@ func (p *changePage) post(c *pages.Call) error {
 // or leaves.
 func (p *changePage) submit(c *pages.Call, v visit, f *form) error {
 	s := v.ask()
-	s.IdempotencyKey = f.name
-	if c.Address.IsValid() {
-		s.Address = c.Address.String()
-	}
+	s.IdempotencyKey, s.Address = f.name, portal.AddressText(c.Address)
 	if wait := p.limits.Attempt(c.Address, s, v.reader()); wait > 0 {
 		return &reset.Refusal{Code: reset.TooMany, RetryAfter: wait}
 	}

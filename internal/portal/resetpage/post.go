@@ -71,10 +71,8 @@ func (p *resetPage) submit(ctx context.Context, c *pages.Call, v visit, f *form,
 	id := reset.NewID()
 	ref := p.Publisher.Ref(id)
 	s := reset.Submission{
-		Tenant: v.tenant, Source: view.Source, Operation: f.operation, Account: view.Account, Actor: view.Actor, ID: id,
-	}
-	if c.Address.IsValid() {
-		s.Address = c.Address.String()
+		Tenant: v.tenant, Source: view.Source, Address: portal.AddressText(c.Address), Operation: f.operation,
+		Account: view.Account, Actor: view.Actor, ID: id,
 	}
 	if wait := p.limits.Attempt(c.Address, s, nameOf(v.ticket.ID())); wait > 0 {
 		return &reset.Refusal{Code: reset.TooMany, RetryAfter: wait}
