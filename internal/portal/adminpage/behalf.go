@@ -46,12 +46,7 @@ func (p *adminPage) newBehalf(v visitor) (*behalf, error) {
 			b.Kinds = append(b.Kinds, k)
 		}
 	}
-	switch {
-	case s.Switches != nil && !s.Switches.Writeback.On:
-		b.Obstacle = "admin.health.off"
-	case s.Obstacle != nil:
-		b.Obstacle = "refusal." + string(s.Obstacle.Code)
-	}
+	b.Obstacle = resetpage.Obstacle(s, reset.Reset, "admin.health.off")
 	return b, nil
 }
 

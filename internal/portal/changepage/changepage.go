@@ -113,11 +113,7 @@ func (p *changePage) get(c *pages.Call) error {
 	if err != nil {
 		return err
 	}
-	status := http.StatusOK
-	if m.Obstacle != "" && m.Result == nil {
-		status = http.StatusServiceUnavailable
-	}
-	return c.Render(status, "reset.html", m)
+	return c.Render(m.Status(), "reset.html", m)
 }
 
 // anew is GET /change/new: the form, whatever was asked for before.

@@ -53,12 +53,7 @@ func (p *changePage) model(c *pages.Call, v visit, st *reset.Status) (*resetpage
 	}
 	left, wait := p.Guesses.Left(v.ask(), now.Rules)
 	m.Left = left
-	switch {
-	case now.Switches != nil && !now.Switches.Writeback.On:
-		m.Obstacle = "reset.off"
-	case now.Obstacle != nil:
-		m.Obstacle = "refusal." + string(now.Obstacle.Code)
-	case left == 0:
+	if m.Obstacle = resetpage.Obstacle(now, reset.Change, "reset.off"); m.Obstacle == "" && left == 0 {
 		m.Obstacle, m.Until = "change.too_many", time.Now().Add(wait).Add(time.Minute).Truncate(time.Minute)
 	}
 	m.CanReset, m.Form = true, m.Obstacle == ""

@@ -42,8 +42,8 @@ type Rule struct {
 	N    int    // the number of the rule, if it has one
 }
 
-// status is the HTTP status of the page.
-func (m *Model) status() int {
+// Status is the HTTP status of the page.
+func (m *Model) Status() int {
 	if m.Obstacle != "" && m.Result == nil {
 		return http.StatusServiceUnavailable
 	}
@@ -72,18 +72,29 @@ func newModel(c *pages.Call, v ticket.View, s reset.Situation) *Model {
 		return m
 	}
 	m.CanReset, m.CanUnlock = v.Allows(reset.Reset), v.Allows(reset.Unlock)
-	switch {
-	case s.Switches != nil && !s.Switches.Writeback.On:
-		m.Obstacle = "reset.off"
-	case s.Switches != nil && !s.Switches.Unlock.On && !m.CanReset:
-		m.Obstacle = "reset.off"
-	case s.Obstacle != nil:
-		m.Obstacle = "refusal." + string(s.Obstacle.Code)
+	op := reset.Reset
+	if !m.CanReset {
+		op = reset.Unlock
 	}
+	m.Obstacle = Obstacle(s, op, "reset.off")
 	m.CanUnlock = m.CanUnlock && (s.Switches == nil || s.Switches.Unlock.On)
 	m.Form = m.Obstacle == ""
 	m.Rules, m.Known = RulesOf(s.Rules), s.Rules.Known
 	return m
+}
+
+// Obstacle returns the key of the texts that say what is in the way of op, which is
+// off where a switch is; empty if nothing is known to be.
+func Obstacle(s reset.Situation, op reset.Operation, off string) string {
+	if s.Switches != nil {
+		if _, isOff := s.Switches.Off(op); isOff {
+			return off
+		}
+	}
+	if s.Obstacle != nil {
+		return "refusal." + string(s.Obstacle.Code)
+	}
+	return ""
 }
 
 // RulesOf returns the rules that there are.

@@ -131,7 +131,7 @@ func (p *resetPage) get(c *pages.Call) error {
 	if err != nil {
 		return failed(c, err)
 	}
-	return c.Render(m.status(), "reset.html", m)
+	return c.Render(m.Status(), "reset.html", m)
 }
 
 // open moves a ticket from the address to a cookie, so that it is neither in the
