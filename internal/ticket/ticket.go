@@ -93,6 +93,15 @@ func NewSession() string {
 	return base64.RawURLEncoding.EncodeToString(s[:])
 }
 
+// ParseSession reads the text of a session; ok is false if it is none.
+func ParseSession(text string) (s Session, ok bool) {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	if err != nil || len(b) != len(s) {
+		return Session{}, false
+	}
+	return Session(b), true
+}
+
 // hash is what is kept of a session. It is another one for each ticket.
 func (s Session) hash(id [16]byte) [16]byte {
 	sum := sha256.Sum256(slices.Concat([]byte("writeback/1 ticket session"), id[:], s[:]))

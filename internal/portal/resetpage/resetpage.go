@@ -11,7 +11,6 @@ package resetpage
 import (
 	"context"
 	"embed"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"net/http"
@@ -103,14 +102,14 @@ var errNoTicket = errors.New("there is no ticket")
 // visitOf reads the cookies of a call.
 func visitOf(c *pages.Call) (v visit, err error) {
 	tenant, text, _ := strings.Cut(c.Cookie(ticketCookie), ".")
-	session, err := base64.RawURLEncoding.Strict().DecodeString(c.Cookie(sessionCookie))
-	if err != nil || len(session) != len(v.session) || reset.ValidName(tenant) != nil {
+	session, ok := ticket.ParseSession(c.Cookie(sessionCookie))
+	if !ok || reset.ValidName(tenant) != nil {
 		return v, errNoTicket
 	}
 	if v.ticket, err = ticket.Parse(text); err != nil {
 		return v, errNoTicket
 	}
-	v.tenant, v.session = tenant, ticket.Session(session)
+	v.tenant, v.session = tenant, session
 	return v, nil
 }
 
@@ -150,7 +149,7 @@ func (p *resetPage) open(c *pages.Call, text string) error {
 	c.Note(tenant, "", "")
 	c.SetCookie(ticketCookie, tenant+"."+text, cookieLife)
 	session := c.Cookie(sessionCookie)
-	if b, err := base64.RawURLEncoding.Strict().DecodeString(session); err != nil || len(b) != len(ticket.Session{}) {
+	if _, ok := ticket.ParseSession(session); !ok {
 		session = ticket.NewSession()
 	}
 	c.SetCookie(sessionCookie, session, cookieLife)
