@@ -2,7 +2,6 @@ package adminpage
 
 import (
 	"strconv"
-	"strings"
 	"time"
 
 	"writeback/internal/portal/pages"
@@ -16,16 +15,9 @@ func took(c *pages.Call, d time.Duration) string {
 	case d < time.Second:
 		return strconv.FormatInt(max(d.Milliseconds(), 1), 10) + " ms"
 	case d < 2*time.Minute:
-		return decimal(c, strconv.FormatFloat(d.Seconds(), 'f', 1, 64)) + " s"
+		return c.Decimal(d.Seconds(), 1) + " s"
 	}
-	return decimal(c, strconv.FormatFloat(d.Minutes(), 'f', 1, 64)) + " min"
-}
-
-func decimal(c *pages.Call, number string) string {
-	if c.Language == pages.German {
-		return strings.Replace(number, ".", ",", 1)
-	}
-	return number
+	return c.Decimal(d.Minutes(), 1) + " min"
 }
 
 // age is how long something is ago, as "12 s", "5 min", "3 h" or "2 d".

@@ -79,6 +79,15 @@ func (c *Call) Count(key string, n int) (string, error) {
 	return c.T(key, n)
 }
 
+// Decimal returns v with so many digits after the point, as the language writes it.
+func (c *Call) Decimal(v float64, digits int) string {
+	text := strconv.FormatFloat(v, 'f', digits, 64)
+	if c.Language == German {
+		return strings.Replace(text, ".", ",", 1)
+	}
+	return text
+}
+
 // Has reports whether there is a text with that key.
 func (c *Call) Has(key string) bool { return c.f.texts[key] != nil }
 

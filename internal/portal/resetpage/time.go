@@ -1,8 +1,6 @@
 package resetpage
 
 import (
-	"strconv"
-	"strings"
 	"time"
 
 	"writeback/internal/portal/pages"
@@ -18,9 +16,5 @@ func seconds(c *pages.Call, d time.Duration) string {
 	if d >= time.Second {
 		digits = 1
 	}
-	text := strconv.FormatFloat(max(d, time.Millisecond).Seconds(), 'f', digits, 64)
-	if c.Language == pages.German {
-		text = strings.Replace(text, ".", ",", 1)
-	}
-	return text + " s"
+	return c.Decimal(max(d, time.Millisecond).Seconds(), digits) + " s"
 }
