@@ -28,12 +28,12 @@ const (
 // A visitor is an administrator.
 type visitor struct {
 	reset.Viewer
-	Name   string // shown
-	Resets bool   // on behalf of users
-	Out    string // where to sign out
-	reader string // for limits
-	asks   func(reset.Account) bool
-	spend  func() error // counts a form
+	User    string // shown
+	Resets  bool   // on behalf of users
+	SignOut string // where to
+	reader  string // for limits
+	asks    func(reset.Account) bool
+	spend   func() error // counts a form
 }
 
 // A session is what is sealed in the cookie of who has shown a token. Times are
@@ -89,7 +89,7 @@ func (p *adminPage) person(c *pages.Call, s signin.Session) visitor {
 		Viewer: reset.Viewer{
 			Tenant: s.Tenant, Source: source, Address: portal.AddressText(c.Address), Actor: reset.Actor{Kind: reset.Admin, Subject: s.Subject},
 		},
-		Name: s.Name, Resets: s.Resets, Out: signinpage.SignOutPath, reader: "admin " + s.Tenant + " " + s.Subject,
+		User: s.Name, Resets: s.Resets, SignOut: signinpage.SignOutPath, reader: "admin " + s.Tenant + " " + s.Subject,
 		asks:  func(reset.Account) bool { return true },
 		spend: func() error { return nil },
 	}
@@ -126,7 +126,7 @@ func (p *adminPage) operator(c *pages.Call, renew bool) (v visitor, began time.T
 		Viewer: reset.Viewer{
 			Tenant: e.Tenant, Source: e.Source, Address: portal.AddressText(c.Address), Actor: reset.Actor{Kind: reset.Admin, Subject: "token " + e.ID},
 		},
-		Name: e.Source, Resets: e.Asks(reset.Reset), Out: signOutPath, reader: "admin token " + e.ID,
+		User: e.Source, Resets: e.Asks(reset.Reset), SignOut: signOutPath, reader: "admin token " + e.ID,
 		asks:  func(a reset.Account) bool { return e.Named(a.Kind) },
 		spend: func() error { return p.Tokens.Spend(e) },
 	}, began, true

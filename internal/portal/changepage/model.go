@@ -7,6 +7,7 @@ import (
 
 	"writeback/internal/portal/pages"
 	"writeback/internal/portal/resetpage"
+	"writeback/internal/portal/signinpage"
 	"writeback/internal/reset"
 	"writeback/internal/signin"
 )
@@ -38,7 +39,7 @@ func (p *changePage) model(c *pages.Call, v visit, st *reset.Status) (*resetpage
 		return nil, err
 	}
 	m := &resetpage.Model{
-		Page: "change", Current: true, SignedIn: true, User: v.Name, Ticket: newForm(),
+		Page: "change", Current: true, SignOut: signinpage.SignOutPath, User: v.Name, Ticket: newForm(),
 		Rules: resetpage.RulesOf(now.Rules), Known: now.Rules.Known,
 	}
 	if st != nil {

@@ -18,7 +18,7 @@ type Model struct {
 
 	Page      string    // "reset" or "change": its path, and where its own texts begin
 	Current   bool      // the current password is asked for
-	SignedIn  bool      // by a session, not a ticket
+	SignOut   string    // where to; empty if a ticket opened the page, not a session
 	User      string    // who is signed in; may be empty
 	Until     time.Time // when the obstacle ends, if that is known
 	Anew      string    // where it begins anew; empty if it does not

@@ -127,7 +127,7 @@ func Status(r signin.Reason) int {
 // there is one.
 type model struct {
 	Key, Back string
-	SignedIn  bool
+	SignOut   string // where to; empty if nobody is signed in
 	User      string
 }
 
@@ -138,5 +138,5 @@ func show(c *pages.Call, status int, key, back string) error {
 // Forbid says to somebody who is signed in, in the texts that begin with key, that
 // this is not for them. They can sign out and come back as somebody else.
 func Forbid(c *pages.Call, s signin.Session, key string) error {
-	return c.Render(http.StatusForbidden, "sign-in.html", model{Key: key, SignedIn: true, User: s.Name})
+	return c.Render(http.StatusForbidden, "sign-in.html", model{Key: key, SignOut: SignOutPath, User: s.Name})
 }
