@@ -3,6 +3,7 @@ package adminpage
 import (
 	"context"
 	"net/http"
+	"strconv"
 	"time"
 
 	"writeback/internal/portal/pages"
@@ -32,12 +33,8 @@ type detail struct{ Key, Value string }
 
 // getRequest is GET /admin/requests/{id}.
 func (p *adminPage) getRequest(c *pages.Call) error {
-	v, ok, err := p.require(c, 0)
+	m, ok, err := p.course(c)
 	if !ok {
-		return err
-	}
-	m, err := p.course(c, v)
-	if err != nil {
 		return err
 	}
 	return c.Render(http.StatusOK, "admin-request.html", m)
@@ -45,17 +42,13 @@ func (p *adminPage) getRequest(c *pages.Call) error {
 
 // postRequest is POST /admin/requests/{id}: the same, with the names in it.
 func (p *adminPage) postRequest(c *pages.Call) error {
-	v, ok, err := p.require(c, 0)
+	m, ok, err := p.course(c)
 	if !ok {
-		return err
-	}
-	m, err := p.course(c, v)
-	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(c.Request.Context(), 2*patience)
 	defer cancel()
-	names, err := p.Publisher.Reveal(ctx, v.Viewer, m.Status.Ref)
+	names, err := p.Publisher.Reveal(ctx, m.Viewer, m.Status.Ref)
 	if r, ok := err.(*reset.Refusal); ok && r.Code == reset.UnknownRequest {
 		m.Gone = true
 	} else if err != nil {
@@ -66,20 +59,26 @@ func (p *adminPage) postRequest(c *pages.Call) error {
 	return c.Render(http.StatusOK, "admin-request.html", m)
 }
 
-func (p *adminPage) course(c *pages.Call, v visitor) (*course, error) {
+// course returns what the page shows of the request that the path names. Unless ok,
+// there is an error or the answer is written.
+func (p *adminPage) course(c *pages.Call) (m *course, ok bool, err error) {
+	v, ok, err := p.require(c, 0)
+	if !ok {
+		return nil, false, err
+	}
 	ref, err := reset.ParseRef(c.Request.PathValue("id"))
 	if err != nil {
-		return nil, &reset.Refusal{Code: reset.UnknownRequest}
+		return nil, false, &reset.Refusal{Code: reset.UnknownRequest}
 	}
 	ctx, cancel := context.WithTimeout(c.Request.Context(), patience)
 	defer cancel()
 	got, err := p.Publisher.Course(ctx, v.Tenant, ref)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	code := got.Status.Outcome.Code
 	c.Note(v.Tenant, ref.String(), string(code))
-	m := &course{visitor: v, Course: got, Details: details(got.Status.Outcome.Details)}
+	m = &course{visitor: v, Course: got, Details: details(got.Status.Outcome.Details)}
 	if code != "" {
 		m.Class, m.Hint = classOf(code), hintOf(c, got.Status.Operation, code)
 	}
@@ -90,7 +89,7 @@ func (p *adminPage) course(c *pages.Call, v visitor) (*course, error) {
 		}
 		m.Steps = append(m.Steps, at)
 	}
-	return m, nil
+	return m, true, nil
 }
 
 // hintOf returns the key of what an administrator should know of an outcome. Where
@@ -115,7 +114,7 @@ func details(d reset.Details) (list []detail) {
 	add("result", d.Result)
 	add("right", d.Right)
 	if d.MinLength > 0 {
-		add("min_length", number(float64(d.MinLength)))
+		add("min_length", strconv.Itoa(int(d.MinLength)))
 	}
 	if !d.Earliest.IsZero() {
 		add("earliest", d.Earliest.UTC().Format("2006-01-02 15:04 UTC"))
