@@ -10,6 +10,7 @@ import (
 	"writeback/internal/portal"
 	"writeback/internal/portal/pages"
 	"writeback/internal/portal/resetpage"
+	"writeback/internal/portal/signinpage"
 	"writeback/internal/reset"
 	"writeback/internal/secret"
 	"writeback/internal/signin"
@@ -73,7 +74,7 @@ func (p *adminPage) getReset(c *pages.Call) error {
 
 // postReset is POST /admin/reset.
 func (p *adminPage) postReset(c *pages.Call) error {
-	v, ok, err := p.may(c, signin.Fresh+toFill)
+	v, ok, err := p.may(c, signin.Fresh+signinpage.ToFill)
 	if !ok {
 		return err
 	}
@@ -99,7 +100,7 @@ func (p *adminPage) postReset(c *pages.Call) error {
 	}
 	// A form makes one request: sent again, it shows what became of that.
 	ref := p.Publisher.Ref(id)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), submitTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), resetpage.SubmitTimeout)
 	defer cancel()
 	if _, err := p.Publisher.Status(ctx, v.Tenant, ref); err == nil {
 		return c.Redirect(requestsPath + ref.String())

@@ -4,15 +4,13 @@ import (
 	"context"
 	"net/http"
 	"strconv"
-	"time"
 
 	"writeback/internal/portal/pages"
+	"writeback/internal/portal/resetpage"
+	"writeback/internal/portal/signinpage"
 	"writeback/internal/reset"
 	"writeback/internal/signin"
 )
-
-// submitTimeout is what a change may need to be made durable.
-const submitTimeout = 30 * time.Second
 
 // A turn is a switch that is about to be set.
 type turn struct {
@@ -51,7 +49,7 @@ func (p *adminPage) getSwitch(c *pages.Call) error {
 
 // postSwitch is POST /admin/switches.
 func (p *adminPage) postSwitch(c *pages.Call) error {
-	v, ok, err := p.require(c, signin.Fresh+toFill)
+	v, ok, err := p.require(c, signin.Fresh+signinpage.ToFill)
 	if !ok {
 		return err
 	}
@@ -63,7 +61,7 @@ func (p *adminPage) postSwitch(c *pages.Call) error {
 		return err
 	}
 	// It is done whether the browser stays or leaves.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), submitTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), resetpage.SubmitTimeout)
 	defer cancel()
 	_, err = p.Publisher.SetSwitches(ctx, reset.SwitchChange{
 		Tenant: v.Tenant, Set: map[reset.SwitchName]bool{name: t.On}, Source: v.Source, Address: v.Address, Actor: v.Actor,

@@ -17,8 +17,6 @@ import (
 )
 
 const (
-	// toFill is how long people may take to fill in a form.
-	toFill = 10 * time.Minute
 	// cookie has the session of who has shown a token.
 	cookie = "admin"
 	// renewal is how old a session gets before a page renews it.

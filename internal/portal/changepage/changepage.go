@@ -30,9 +30,6 @@ const (
 // source is who asks, for audit and log.
 const source = "change page"
 
-// toFill is how long people may take to fill in the form.
-const toFill = 10 * time.Minute
-
 // A Publisher takes requests and says what becomes of them; see package publisher.
 type Publisher interface {
 	Submit(ctx context.Context, s reset.Submission, password, current secret.Value, wait time.Duration) (reset.Status, error)

@@ -45,7 +45,7 @@ func (p *changePage) model(c *pages.Call, v visit, st *reset.Status) (*resetpage
 	if st != nil {
 		c.Note(v.Tenant, st.Ref.String(), string(st.Outcome.Code))
 		m.Result = resetpage.NewResult(c, *st, nil, now)
-		if m.Result.Final && (!m.Result.Retry || !v.Fresh(time.Now(), signin.Fresh+toFill)) {
+		if m.Result.Final && (!m.Result.Retry || !v.Fresh(time.Now(), signin.Fresh+signinpage.ToFill)) {
 			m.Anew = anewPath
 		}
 		if !m.Result.Retry || m.Anew != "" {

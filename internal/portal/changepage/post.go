@@ -8,6 +8,7 @@ import (
 	"writeback/internal/portal"
 	"writeback/internal/portal/pages"
 	"writeback/internal/portal/resetpage"
+	"writeback/internal/portal/signinpage"
 	"writeback/internal/reset"
 	"writeback/internal/secret"
 	"writeback/internal/signin"
@@ -63,7 +64,7 @@ func readForm(c *pages.Call) (f form, err error) {
 
 // post is POST /change.
 func (p *changePage) post(c *pages.Call) error {
-	v, ok, err := p.require(c, signin.Fresh+toFill)
+	v, ok, err := p.require(c, signin.Fresh+signinpage.ToFill)
 	if !ok {
 		return err
 	}

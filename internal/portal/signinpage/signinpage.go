@@ -19,6 +19,10 @@ var files embed.FS
 // SignOutPath ends a session with POST.
 const SignOutPath = "/sign-out"
 
+// ToFill is how long people may take to fill in a form that they had to be fresh to
+// see.
+const ToFill = 10 * time.Minute
+
 // start is where a way begins that is not known.
 const start = "/change"
 
