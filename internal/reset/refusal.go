@@ -1,6 +1,7 @@
 package reset
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -58,6 +59,12 @@ func (r *Refusal) Error() string {
 }
 
 func (r *Refusal) Unwrap() error { return r.Err }
+
+// IsRefusal reports whether err is a [*Refusal] with that code, or wraps one.
+func IsRefusal(err error, code RefusalCode) bool {
+	r, ok := errors.AsType[*Refusal](err)
+	return ok && r.Code == code
+}
 
 // BadField returns the refusal of a malformed field.
 func BadField(field, format string, args ...any) *Refusal {

@@ -98,9 +98,8 @@ func (d *Desk) view(ctx context.Context, f found, s Session) (View, error) {
 	}
 	if f.State == envelope.UsedTicket {
 		st, err := d.cfg.Requests.Status(ctx, v.Tenant, f.Request)
-		var r *reset.Refusal
 		switch {
-		case errors.As(err, &r) && r.Code == reset.UnknownRequest:
+		case reset.IsRefusal(err, reset.UnknownRequest):
 			// It is on its way there, or never got there.
 			if time.Since(f.Changed) < lost {
 				return v.After(reset.Status{Ref: f.Request, State: reset.Accepted, Accepted: f.Changed}), nil

@@ -2,7 +2,6 @@ package adminpage
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -104,7 +103,7 @@ func (p *adminPage) postReset(c *pages.Call) error {
 	defer cancel()
 	if _, err := p.Publisher.Status(ctx, v.Tenant, ref); err == nil {
 		return c.Redirect(requestsPath + ref.String())
-	} else if r := (*reset.Refusal)(nil); !errors.As(err, &r) || r.Code != reset.UnknownRequest {
+	} else if !reset.IsRefusal(err, reset.UnknownRequest) {
 		return err
 	}
 	return p.submit(ctx, c, b, account, id)

@@ -49,7 +49,7 @@ func (p *adminPage) postRequest(c *pages.Call) error {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), 2*patience)
 	defer cancel()
 	names, err := p.Publisher.Reveal(ctx, m.Viewer, m.Status.Ref)
-	if r, ok := err.(*reset.Refusal); ok && r.Code == reset.UnknownRequest {
+	if reset.IsRefusal(err, reset.UnknownRequest) {
 		m.Gone = true
 	} else if err != nil {
 		return err

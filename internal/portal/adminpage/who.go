@@ -179,7 +179,7 @@ func (p *adminPage) postSignIn(c *pages.Call) error {
 	token := secret.New([]byte(strings.TrimSpace(c.Request.PostForm.Get("token"))))
 	defer token.Wipe()
 	e, err := p.Tokens.Operator(token, c.Address)
-	if r, ok := err.(*reset.Refusal); ok && r.Code == reset.Unauthenticated {
+	if reset.IsRefusal(err, reset.Unauthenticated) {
 		return c.Render(http.StatusUnauthorized, "admin-sign-in.html", ask{Next: next, Wrong: true})
 	}
 	if err != nil {

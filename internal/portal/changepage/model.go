@@ -2,7 +2,6 @@ package changepage
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"writeback/internal/portal/pages"
@@ -23,7 +22,7 @@ func (p *changePage) look(c *pages.Call, v visit) (*resetpage.Model, error) {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), patience)
 	defer cancel()
 	st, err := p.Publisher.Status(ctx, v.Tenant, v.note.ref)
-	if r := (*reset.Refusal)(nil); errors.As(err, &r) && r.Code == reset.UnknownRequest {
+	if reset.IsRefusal(err, reset.UnknownRequest) {
 		return p.model(c, v, nil) // its time is over
 	}
 	if err != nil {

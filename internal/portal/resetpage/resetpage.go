@@ -222,7 +222,7 @@ func (p *resetPage) events(c *pages.Call) error {
 				return p.show(c, s, view, st)
 			})
 			// A request that is on its way to its record has none yet.
-			if r := (*reset.Refusal)(nil); !errors.As(err, &r) || r.Code != reset.UnknownRequest || !onItsWay(view) {
+			if !reset.IsRefusal(err, reset.UnknownRequest) || !onItsWay(view) {
 				return err
 			}
 			select {
