@@ -119,12 +119,7 @@ func (c *Client) SignOut(w http.ResponseWriter) {
 }
 
 func setCookie(w http.ResponseWriter, aead cipher.AEAD, name string, life time.Duration, v any) {
-	plain, err := json.Marshal(v)
-	if err != nil {
-		panic("internal error: a cookie of ours cannot be marshalled: " + err.Error())
-	}
-	sealed := base64.RawURLEncoding.EncodeToString(aead.Seal(nil, nil, plain, nil))
-	http.SetCookie(w, newCookie(name, sealed, int(life.Seconds())))
+	http.SetCookie(w, newCookie(name, Seal(aead, v), int(life.Seconds())))
 }
 
 func dropCookie(w http.ResponseWriter, name string) { http.SetCookie(w, newCookie(name, "", -1)) }
@@ -145,7 +140,22 @@ func readCookie(r *http.Request, aead cipher.AEAD, name string, v any) bool {
 	if len(cookies) != 1 {
 		return false
 	}
-	sealed, err := base64.RawURLEncoding.Strict().DecodeString(cookies[0].Value)
+	return Open(aead, cookies[0].Value, v)
+}
+
+// Seal returns v as the value of a cookie that only who has the key can read or
+// make.
+func Seal(aead cipher.AEAD, v any) string {
+	plain, err := json.Marshal(v)
+	if err != nil {
+		panic("internal error: a cookie of ours cannot be marshalled: " + err.Error())
+	}
+	return base64.RawURLEncoding.EncodeToString(aead.Seal(nil, nil, plain, nil))
+}
+
+// Open reads into v what Seal has made, and reports whether text is that.
+func Open(aead cipher.AEAD, text string, v any) bool {
+	sealed, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	if err != nil {
 		return false
 	}

@@ -116,13 +116,7 @@ func TestSessions(t *testing.T) {
 	id := entries[0].ID
 	good := s.jar["__Host-admin"]
 	ago := func(d time.Duration) int64 { return time.Now().Add(-d).Unix() }
-	sealed := func(v session) string {
-		plain, err := json.Marshal(v)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return encode(s.page.Sessions.Seal(nil, nil, plain, nil))
-	}
+	sealed := func(v session) string { return signin.Seal(s.page.Sessions, v) }
 	for name, tt := range map[string]struct {
 		cookie string
 		path   string

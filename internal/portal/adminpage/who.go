@@ -1,8 +1,6 @@
 package adminpage
 
 import (
-	"encoding/base64"
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"strings"
@@ -99,12 +97,7 @@ func (p *adminPage) operator(c *pages.Call, renew bool) (v visitor, began time.T
 		return v, began, false
 	}
 	var s session
-	sealed, err := base64.RawURLEncoding.Strict().DecodeString(c.Cookie(cookie))
-	if err != nil {
-		return v, began, false
-	}
-	plain, err := p.Sessions.Open(nil, nil, sealed, nil)
-	if err != nil || json.Unmarshal(plain, &s) != nil {
+	if !signin.Open(p.Sessions, c.Cookie(cookie), &s) {
 		return v, began, false
 	}
 	began = time.Unix(s.Began, 0)
@@ -133,14 +126,8 @@ func (p *adminPage) operator(c *pages.Call, renew bool) (v visitor, began time.T
 // keep gives the browser the cookie of a session.
 func (p *adminPage) keep(c *pages.Call, s session) {
 	s.Seen = time.Now().Unix()
-	plain, err := json.Marshal(s)
-	if err != nil {
-		panic("internal error: a session cannot be marshalled: " + err.Error())
-	}
-	c.SetCookie(cookie, encode(p.Sessions.Seal(nil, nil, plain, nil)), signin.Idle)
+	c.SetCookie(cookie, signin.Seal(p.Sessions, s), signin.Idle)
 }
-
-func encode(sealed []byte) string { return base64.RawURLEncoding.EncodeToString(sealed) }
 
 // An ask is the form for a token.
 type ask struct {
