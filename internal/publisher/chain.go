@@ -70,16 +70,26 @@ func (p *Publisher) Status(ctx context.Context, tenant string, ref reset.Ref) (r
 	if f := t.flight(ref.ID); f != nil && f.ref == ref {
 		return f.status(), nil
 	}
+	chain, err := p.chain(ctx, t, ref)
+	if err != nil {
+		return reset.Status{}, err
+	}
+	return p.status(t, chain, time.Time{}, reset.Timeline{}), nil
+}
+
+// chain reads the records of a request. Its error is a [*reset.Refusal], or says
+// that they are not believed.
+func (p *Publisher) chain(ctx context.Context, t *tenant, ref reset.Ref) (audit.Chain, error) {
 	ctx, cancel := context.WithTimeout(ctx, acceptTimeout)
 	defer cancel()
 	chain, err := p.read(ctx, t, ref.ID)
 	if err != nil {
-		return reset.Status{}, p.unavailable(err)
+		return nil, p.unavailable(err)
 	}
 	if len(chain) == 0 || chain[0].Publisher != ref.Publisher {
-		return reset.Status{}, &reset.Refusal{Code: reset.UnknownRequest}
+		return nil, &reset.Refusal{Code: reset.UnknownRequest}
 	}
-	return p.status(t, chain, time.Time{}, reset.Timeline{}), nil
+	return chain, nil
 }
 
 // status renders a chain. arrived and line are what only the publisher that

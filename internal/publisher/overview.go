@@ -56,11 +56,14 @@ func (p *Publisher) Overview(ctx context.Context, tenant string) (reset.Overview
 // Course returns how a request went. Its error is a [*reset.Refusal], or says that
 // its records are not believed.
 func (p *Publisher) Course(ctx context.Context, tenant string, ref reset.Ref) (reset.Course, error) {
-	chain, err := p.chain(ctx, tenant, ref)
+	t := p.tenants[tenant]
+	if t == nil {
+		return reset.Course{}, notServed(tenant)
+	}
+	chain, err := p.chain(ctx, t, ref)
 	if err != nil {
 		return reset.Course{}, err
 	}
-	t := p.tenants[tenant]
 	c := reset.Course{Status: p.status(t, chain, time.Time{}, reset.Timeline{})}
 	if f := t.flight(ref.ID); f != nil && f.ref == ref {
 		c.Status = f.status()
@@ -74,31 +77,17 @@ func (p *Publisher) Course(ctx context.Context, tenant string, ref reset.Ref) (r
 	return c, nil
 }
 
-// chain reads the records of a request.
-func (p *Publisher) chain(ctx context.Context, tenant string, ref reset.Ref) (audit.Chain, error) {
-	t := p.tenants[tenant]
-	if t == nil {
-		return nil, notServed(tenant)
-	}
-	ctx, cancel := context.WithTimeout(ctx, acceptTimeout)
-	defer cancel()
-	chain, err := p.read(ctx, t, ref.ID)
-	if err != nil {
-		return nil, p.unavailable(err)
-	}
-	if len(chain) == 0 || chain[0].Publisher != ref.Publisher {
-		return nil, &reset.Refusal{Code: reset.UnknownRequest}
-	}
-	return chain, nil
-}
-
 // errGone says that nobody can read what is private of a request any more.
 var errGone = errors.New("record_key_file has no key for the month of this request")
 
 // Reveal returns who asked for what in a request, once it is on record who wants to
 // know. Its error is a [*reset.Refusal]; with UnknownRequest if the key is gone.
 func (p *Publisher) Reveal(ctx context.Context, v reset.Viewer, ref reset.Ref) (reset.Names, error) {
-	chain, err := p.chain(ctx, v.Tenant, ref)
+	t := p.tenants[v.Tenant]
+	if t == nil {
+		return reset.Names{}, notServed(v.Tenant)
+	}
+	chain, err := p.chain(ctx, t, ref)
 	if err != nil {
 		return reset.Names{}, err
 	}
@@ -114,7 +103,7 @@ func (p *Publisher) Reveal(ctx context.Context, v reset.Viewer, ref reset.Ref) (
 	writing, cancel := context.WithTimeout(ctx, acceptTimeout)
 	defer cancel()
 	who := envelope.Private{Actor: v.Actor, Source: v.Source, Address: v.Address}
-	if err := p.tenants[v.Tenant].journal.Write(writing, envelope.NameRevealed{Request: ref.ID}, &who); err != nil {
+	if err := t.journal.Write(writing, envelope.NameRevealed{Request: ref.ID}, &who); err != nil {
 		return reset.Names{}, p.unavailable(err)
 	}
 	return reset.Names{Account: private.Account, Actor: private.Actor, Source: private.Source, Address: private.Address}, nil
