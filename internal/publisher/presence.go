@@ -112,14 +112,24 @@ func (p *presence) note(what *time.Time, now time.Time) {
 func (p *presence) show(o *reset.Overview, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	lately := func(at time.Time) bool { return !at.IsZero() && now.Sub(at) <= reset.Presence }
-	o.Malformed, o.Unsigned = lately(p.malformed), lately(p.unsigned)
-	for _, at := range p.skewed {
-		o.Skewed = o.Skewed || lately(at)
-	}
+	o.Malformed, o.Unsigned, o.Skewed = lately(p.malformed, now), lately(p.unsigned, now), p.isSkewed(now)
 	for _, c := range p.seen {
-		o.Replicas = append(o.Replicas, reset.Replica{Consumer: c.shown(), Alive: lately(c.said.Time)})
+		o.Replicas = append(o.Replicas, reset.Replica{Consumer: c.shown(), Alive: lately(c.said.Time, now)})
 	}
+}
+
+// lately reports whether something was heard just now.
+func lately(at, now time.Time) bool { return now.Sub(at) <= reset.Presence }
+
+// isSkewed reports whether a consumer was heard just now whose clock is not ours; p.mu is
+// held.
+func (p *presence) isSkewed(now time.Time) bool {
+	for _, at := range p.skewed {
+		if lately(at, now) {
+			return true
+		}
+	}
+	return false
 }
 
 // shown is a consumer as callers see it.
@@ -135,16 +145,14 @@ func (p *presence) live(now time.Time) ([]consumer, error) {
 	defer p.mu.Unlock()
 	var live []consumer
 	for _, c := range p.seen {
-		if now.Sub(c.said.Time) <= reset.Presence {
+		if lately(c.said.Time, now) {
 			live = append(live, c)
 		}
 	}
 	if len(live) == 0 {
 		code, detail := reset.NoConsumer, "no consumer was heard of for 30 s"
-		for _, at := range p.skewed {
-			if now.Sub(at) <= reset.Presence {
-				code, detail = reset.Clock, "the clocks of this server and of the consumers differ by more than 5 s"
-			}
+		if p.isSkewed(now) {
+			code, detail = reset.Clock, "the clocks of this server and of the consumers differ by more than 5 s"
 		}
 		return nil, &reset.Refusal{Code: code, Detail: detail, RetryAfter: retryAfter}
 	}

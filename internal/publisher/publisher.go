@@ -273,7 +273,7 @@ func (p *Publisher) Switches(context.Context) error {
 func (p *Publisher) Presence(context.Context) error {
 	var errs []error
 	for _, t := range p.tenants {
-		if _, err := t.presence.boxes(time.Now()); err != nil {
+		if _, err := t.presence.live(time.Now()); err != nil {
 			errs = append(errs, fmt.Errorf("tenant %s: %w", t.Name, err))
 		}
 	}
