@@ -10,6 +10,7 @@ package overview
 import (
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,9 +38,9 @@ type Day struct {
 	swept    time.Time
 	today    time.Time // midnight UTC of what is counted in replicas
 	replicas map[string]*tally
-	recent   []reset.Recent // oldest first
-	bins     map[int64]*bin // by the number of their width since 1970
-	begun    time.Time      // since when
+	recent   []reset.Recent   // oldest first
+	bins     map[int64]*tally // by the number of their width since 1970
+	begun    time.Time        // since when
 	until    time.Time
 	reading  bool
 }
@@ -52,16 +53,15 @@ type request struct {
 	consumer string    // that has ended it; empty if none has
 }
 
-// A tally is what one consumer has done today.
+// A tally is what one consumer has done today, or what ended in a part of the day.
 type tally struct {
 	classes [3]int // by reset.Class
 	times   histogram
 }
 
-// A bin is what ended in a part of the day.
-type bin struct {
-	classes [3]int
-	times   histogram
+func (t *tally) add(code reset.Code, took time.Duration) {
+	t.classes[reset.ClassOf(code)]++
+	t.times.add(took)
 }
 
 // New returns a day of which nothing is known since begun.
@@ -75,7 +75,7 @@ func New(v audit.Verifier, begun time.Time) *Day {
 func (d *Day) Begin(begun time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.open, d.replicas, d.bins = make(map[reset.ID]*request), make(map[string]*tally), make(map[int64]*bin)
+	d.open, d.replicas, d.bins = make(map[reset.ID]*request), make(map[string]*tally), make(map[int64]*tally)
 	d.recent, d.today, d.begun, d.until, d.reading = nil, time.Time{}, begun, begun, true
 }
 
@@ -137,7 +137,7 @@ func (d *Day) turn(at time.Time) {
 		clear(d.replicas)
 	}
 	oldest := numberOf(at) - bins
-	maps.DeleteFunc(d.bins, func(n int64, _ *bin) bool { return n < oldest })
+	maps.DeleteFunc(d.bins, func(n int64, _ *tally) bool { return n < oldest })
 }
 
 // sweep forgets what nobody has ended until a record was stored: by the clock of a
@@ -160,17 +160,15 @@ func (d *Day) end(r *request, at time.Time) {
 	if claim, ok := r.chain.Claim(); ok && claim.Writer.Run == last.Writer.Run {
 		e.Consumer, r.consumer = last.Writer.Name, last.Writer.Name
 		if t := d.tally(e.Consumer, at); t != nil {
-			t.classes[reset.ClassOf(e.Code)]++
-			t.times.add(last.Time.Sub(claim.Time))
+			t.add(e.Code, last.Time.Sub(claim.Time))
 		}
 	}
 	b := d.bins[numberOf(at)]
 	if b == nil {
-		b = new(bin)
+		b = new(tally)
 		d.bins[numberOf(at)] = b
 	}
-	b.classes[reset.ClassOf(e.Code)]++
-	b.times.add(took)
+	b.add(e.Code, took)
 	if d.recent = append(d.recent, e); len(d.recent) > reset.MaxRecent {
 		d.recent = slices.Delete(d.recent, 0, len(d.recent)-reset.MaxRecent)
 	}
@@ -245,12 +243,7 @@ func (d *Day) Show(o *reset.Overview, now time.Time) {
 			r.Median, r.Slow = t.times.median(), t.times.slow()
 		}
 	}
-	slices.SortFunc(o.Replicas, func(a, b reset.Replica) int {
-		if a.Replica < b.Replica {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(o.Replicas, func(a, b reset.Replica) int { return strings.Compare(a.Replica, b.Replica) })
 	for n := numberOf(now) - bins + 1; n <= numberOf(now); n++ {
 		shown := reset.Bin{Start: time.Unix(n*int64(reset.BinWidth/time.Second), 0).UTC()}
 		if b := d.bins[n]; b != nil {
