@@ -35,9 +35,13 @@ type PageLimits struct {
 	reserved *table[string, bucket]
 }
 
-// NewPageLimits returns limits of which nothing is used up.
-func NewPageLimits(r PageRates) *PageLimits {
-	return &PageLimits{newLimiter(Limits{PerAddress: r.PerAddress, PerAccount: r.PerAccount}), newTable[string, bucket]()}
+// NewPageLimits returns limits of which nothing is used up. Its error is that of
+// [PageRates.Check].
+func NewPageLimits(r PageRates) (*PageLimits, error) {
+	if err := r.Check(); err != nil {
+		return nil, err
+	}
+	return &PageLimits{newLimiter(Limits{PerAddress: r.PerAddress, PerAccount: r.PerAccount}), newTable[string, bucket]()}, nil
 }
 
 // reservedSpan is how often a page may be tried that was opened rightly, whatever

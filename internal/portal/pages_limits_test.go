@@ -13,7 +13,10 @@ import (
 // rightly: one attempt a minute is reserved.
 func TestPageLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := NewPageLimits(PageRates{PerAddress: 30, PerAccount: 5})
+		l, err := NewPageLimits(PageRates{PerAddress: 30, PerAccount: 5})
+		if err != nil {
+			t.Fatal(err)
+		}
 		user := func(name string) reset.Submission {
 			return reset.Submission{Tenant: "corp", Account: reset.Account{Kind: reset.UPN, Value: name}}
 		}

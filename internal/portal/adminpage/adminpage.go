@@ -75,7 +75,8 @@ func Add(cfg Config) error {
 	if cfg.Door == nil && cfg.Sessions == nil {
 		return errors.New("adminpage: nobody could open it")
 	}
-	if err := cfg.Rates.Check(); err != nil {
+	limits, err := portal.NewPageLimits(cfg.Rates)
+	if err != nil {
 		return err
 	}
 	if err := cfg.Frame.Templates(files, "templates"); err != nil {
@@ -84,7 +85,7 @@ func Add(cfg Config) error {
 	if err := cfg.Frame.Assets(files, "assets"); err != nil {
 		return err
 	}
-	p := &adminPage{cfg, portal.NewPageLimits(cfg.Rates)}
+	p := &adminPage{cfg, limits}
 	for _, r := range []struct {
 		method, path string
 		handle       pages.Handler

@@ -77,7 +77,11 @@ func newStage(t *testing.T) *stage {
 	if err := Add(cfg); err != nil {
 		t.Fatal(err)
 	}
-	s.page = &adminPage{cfg, portal.NewPageLimits(cfg.Rates)}
+	limits, err := portal.NewPageLimits(cfg.Rates)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.page = &adminPage{cfg, limits}
 	s.h = frame.Over(http.NotFoundHandler())
 	s.course = reset.Status{Operation: reset.Reset, State: reset.Final, Outcome: reset.Outcome{Code: reset.Applied}, Consumer: "one"}
 	now := time.Now()

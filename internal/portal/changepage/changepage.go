@@ -54,10 +54,11 @@ type changePage struct {
 
 // Add adds the page to its frame, which has that of package resetpage.
 func Add(cfg Config) error {
-	if err := cfg.Rates.Check(); err != nil {
+	limits, err := portal.NewPageLimits(cfg.Rates)
+	if err != nil {
 		return err
 	}
-	p := &changePage{cfg, portal.NewPageLimits(cfg.Rates)}
+	p := &changePage{cfg, limits}
 	cfg.Frame.Handle(http.MethodGet, path, p.get)
 	cfg.Frame.Handle(http.MethodPost, path, p.post)
 	cfg.Frame.Handle(http.MethodGet, anewPath, p.anew)

@@ -60,7 +60,8 @@ const eventsPath = portal.ResetPath + "/events"
 
 // Add adds the page to its frame.
 func Add(cfg Config) error {
-	if err := cfg.Rates.Check(); err != nil {
+	limits, err := portal.NewPageLimits(cfg.Rates)
+	if err != nil {
 		return err
 	}
 	if err := cfg.Frame.Templates(files, "templates"); err != nil {
@@ -69,7 +70,7 @@ func Add(cfg Config) error {
 	if err := cfg.Frame.Assets(files, "assets"); err != nil {
 		return err
 	}
-	p := &resetPage{cfg, portal.NewPageLimits(cfg.Rates)}
+	p := &resetPage{cfg, limits}
 	cfg.Frame.Handle(http.MethodGet, portal.ResetPath, p.get)
 	cfg.Frame.Handle(http.MethodPost, portal.ResetPath, p.post)
 	cfg.Frame.Handle(http.MethodGet, eventsPath, p.events)
