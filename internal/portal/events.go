@@ -18,16 +18,13 @@ const (
 	callerStreams = 100
 )
 
-// An eventName says what an event of a request is.
-type eventName string
-
-// The events of a request, in the order in which they come. Their place is their
-// id: who comes back with it gets what is after it. What is known of an
+// The names of the events of a request, in the order in which they come. Their place
+// is their id: who comes back with it gets what is after it. What is known of an
 // unconfirmed one later is one event more.
 const (
-	eventAccepted eventName = "accepted"
-	eventPickedUp eventName = "picked_up"
-	eventOutcome  eventName = "outcome"
+	eventAccepted = "accepted"
+	eventPickedUp = "picked_up"
+	eventOutcome  = "outcome"
 )
 
 // An Event is one step of a request, with what was known of it then.
@@ -43,18 +40,18 @@ func Events(st reset.Status, last int) []Event {
 	early := st
 	early.State, early.Outcome, early.Final, early.Consumer, early.Finished = reset.Accepted, reset.Outcome{}, false, "", time.Time{}
 	early.Timeline.PickedUp, early.Timeline.Applied, early.Timeline.Answered = 0, 0, 0
-	all := []Event{{1, string(eventAccepted), early}}
+	all := []Event{{1, eventAccepted, early}}
 	if st.Consumer != "" {
 		claimed := early
 		claimed.State, claimed.Consumer, claimed.Timeline.PickedUp = reset.PickedUp, st.Consumer, st.Timeline.PickedUp
-		all = append(all, Event{2, string(eventPickedUp), claimed})
+		all = append(all, Event{2, eventPickedUp, claimed})
 	}
 	switch {
 	case st.State != reset.Final:
 	case st.Outcome.Code == reset.Unconfirmed:
-		all = append(all, Event{3, string(eventOutcome), st})
+		all = append(all, Event{3, eventOutcome, st})
 	default:
-		all = append(all, Event{4, string(eventOutcome), st})
+		all = append(all, Event{4, eventOutcome, st})
 	}
 	for len(all) > 0 && all[0].ID <= last {
 		all = all[1:]
