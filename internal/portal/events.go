@@ -27,31 +27,31 @@ const (
 	eventOutcome  = "outcome"
 )
 
-// An Event is one step of a request, with what was known of it then.
-type Event struct {
+// A step is one event of a request, with what was known of it then.
+type step struct {
 	ID     int
 	Name   string
 	Status reset.Status
 }
 
-// Events returns the steps that a request has taken after the one with id last,
+// stepsOf returns the steps that a request has taken after the one with id last,
 // oldest first.
-func Events(st reset.Status, last int) []Event {
+func stepsOf(st reset.Status, last int) []step {
 	early := st
 	early.State, early.Outcome, early.Final, early.Consumer, early.Finished = reset.Accepted, reset.Outcome{}, false, "", time.Time{}
 	early.Timeline.PickedUp, early.Timeline.Applied, early.Timeline.Answered = 0, 0, 0
-	all := []Event{{1, eventAccepted, early}}
+	all := []step{{1, eventAccepted, early}}
 	if st.Consumer != "" {
 		claimed := early
 		claimed.State, claimed.Consumer, claimed.Timeline.PickedUp = reset.PickedUp, st.Consumer, st.Timeline.PickedUp
-		all = append(all, Event{2, eventPickedUp, claimed})
+		all = append(all, step{2, eventPickedUp, claimed})
 	}
 	switch {
 	case st.State != reset.Final:
 	case st.Outcome.Code == reset.Unconfirmed:
-		all = append(all, Event{3, eventOutcome, st})
+		all = append(all, step{3, eventOutcome, st})
 	default:
-		all = append(all, Event{4, eventOutcome, st})
+		all = append(all, step{4, eventOutcome, st})
 	}
 	for len(all) > 0 && all[0].ID <= last {
 		all = all[1:]
@@ -66,7 +66,7 @@ func (a *api) getEvents(r *http.Request, ev *event) (*answer, error) {
 		return nil, err
 	}
 	last := sse.LastID(r)
-	if len(Events(st, last)) == 0 && st.State == reset.Final && st.Outcome.Code != reset.Unconfirmed {
+	if len(stepsOf(st, last)) == 0 && st.State == reset.Final && st.Outcome.Code != reset.Unconfirmed {
 		// A browser would come back for ever to a stream that ends.
 		return &answer{status: http.StatusNoContent}, nil
 	}
@@ -78,7 +78,7 @@ func (a *api) getEvents(r *http.Request, ev *event) (*answer, error) {
 		defer release()
 		return sse.Serve(w, r, func(ctx context.Context, s *sse.Stream) error {
 			return a.Publisher.Watch(ctx, token.Tenant, ref, func(st reset.Status) error {
-				for _, e := range Events(st, last) {
+				for _, e := range stepsOf(st, last) {
 					data, err := json.Marshal(newObject(e.Status))
 					if err != nil {
 						return err

@@ -109,11 +109,11 @@ func refuse(c *pages.Call, err error) error {
 	if back == "" || back == signin.CallbackPath {
 		back = start
 	}
-	return show(c, Status(e.Reason), "sign-in."+string(e.Reason), back)
+	return show(c, statusOf(e.Reason), "sign-in."+string(e.Reason), back)
 }
 
-// Status is the HTTP status of a reason; 0 for what is none.
-func Status(r signin.Reason) int {
+// statusOf is the HTTP status of a reason; 0 for what is none.
+func statusOf(r signin.Reason) int {
 	switch r {
 	case signin.Away:
 		return http.StatusServiceUnavailable

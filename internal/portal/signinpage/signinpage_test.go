@@ -44,7 +44,7 @@ func TestReasons(t *testing.T) {
 				r.Header.Set("Accept-Language", language)
 				w := httptest.NewRecorder()
 				f.Over(nil).ServeHTTP(w, r)
-				if w.Code != Status(reason) || w.Code < 400 || w.Code == 500 {
+				if w.Code != statusOf(reason) || w.Code < 400 || w.Code == 500 {
 					t.Errorf("%s: status %d", reason, w.Code)
 				}
 				if !strings.Contains(w.Body.String(), `href="`+want+`"`) {
