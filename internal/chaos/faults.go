@@ -80,11 +80,12 @@ const (
 func messages() (kinds []kind) {
 	add := func(name string, weight int, who side, f proxy.Fault) {
 		kinds = append(kinds, kind{name, weight, meet, meet, func(s *strikes, st strike) {
-			if f.Delay > 0 {
-				f.Delay += st.delay
+			drawn := f // another strike of the kind has its own
+			drawn.Name = name
+			if drawn.Delay > 0 {
+				drawn.Delay += st.delay
 			}
-			f.Name = name
-			s.message(st, who, f)
+			s.message(st, who, drawn)
 		}})
 	}
 	// The records, and the request itself.
