@@ -186,6 +186,7 @@ func TestBrokerOwner(t *testing.T) {
 		live := nats.NewMsg("live." + publisher + "." + id + ".con")
 		live.Data = settled.Data
 		live.Header.Set("Nats-Sequence", fmt.Sprint(settled.Sequence+100))
+		live.Header.Set("Nats-Time-Stamp", settled.Time.Format(time.RFC3339Nano))
 		o.logs(t, "publisher", "a live record does not fit", func() error { return o.nc.PublishMsg(live) })
 		o.wants(t, c, users[5], "", 0)
 		o.send(t, c.subject, c.data)
