@@ -3,6 +3,11 @@
 
 GO ?= go
 
+# What -version says; where git does not know, what the Go toolchain recorded.
+VERSION := $(shell git describe --tags --always --abbrev=12 --dirty=+dirty 2>/dev/null)
+COMMIT := $(shell git rev-parse HEAD 2>/dev/null)
+STAMP := -X writeback/internal/obs.version=$(VERSION) -X writeback/internal/obs.commit=$(COMMIT)
+
 .PHONY: demo test bin lint cc bench bench-audit chaos fuzz clean
 
 # Everything on this machine: a domain controller, the broker, two consumers, a
@@ -18,7 +23,8 @@ test: bin lint cc
 
 # The programs, and the broker that go.mod names.
 bin:
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/... github.com/nats-io/nats-server/v2
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(STAMP)' -o bin/ ./cmd/...
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ github.com/nats-io/nats-server/v2
 
 # The race detector needs a C compiler.
 cc:

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"writeback/internal/lab"
+	"writeback/internal/obs"
 )
 
 func main() {
@@ -36,11 +37,16 @@ func run(ctx context.Context) (failed error) {
 	flag.StringVar(&opts.Directory, "directory", "samba", "samba: a real domain, needs root; fake: a stand-in inside this program")
 	flag.StringVar(&opts.Endpoints, "endpoints", "", "write addresses, token and users to this `file`, for scripts")
 	flag.StringVar(&opts.Dir, "dir", "", "keep keys, logs and data in this `directory`, which must be empty (default: one that is removed in the end)")
+	version := flag.Bool("version", false, "say what this is, and do nothing")
 	once := flag.Bool("once", false, "end after the samples; the exit status says whether all was as expected")
 	flag.Parse()
 	if flag.NArg() != 0 || opts.Consumers < 1 || opts.Consumers > 8 || opts.Nodes != 1 && opts.Nodes != 3 || opts.Directory != "samba" && opts.Directory != "fake" {
 		fmt.Fprintln(os.Stderr, "demo: -consumers must be 1 to 8, -nodes 1 or 3, -directory samba or fake, and there are no other arguments; see -help")
 		os.Exit(2)
+	}
+	if *version {
+		fmt.Println(obs.BuildText("demo"))
+		return nil
 	}
 	if opts.Dir == "" {
 		if opts.Dir, err = os.MkdirTemp("", "writeback-demo-"); err != nil {

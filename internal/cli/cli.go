@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"writeback/internal/obs"
 	"writeback/internal/secret"
 )
 
@@ -82,14 +83,18 @@ func run(ctx context.Context, program, about string, commands []Command, args []
 		for _, c := range commands {
 			fmt.Fprintf(w, "  %-9s %s\n", c.Name, c.About)
 		}
-		fmt.Fprintf(w, "\n%s COMMAND -help lists the flags of a command.\n", program)
+		fmt.Fprintf(w, "\n%s COMMAND -help lists the flags of a command, %s -version says what this is.\n", program, program)
 	}
 	if len(args) == 0 {
 		usage(std.Err)
 		return exitUsage
 	}
-	if name := strings.TrimLeft(args[0], "-"); name == "help" || name == "h" {
+	switch strings.TrimLeft(args[0], "-") {
+	case "help", "h":
 		usage(std.Out)
+		return 0
+	case "version":
+		fmt.Fprintln(std.Out, obs.BuildText(program))
 		return 0
 	}
 	for _, c := range commands {

@@ -9,6 +9,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"writeback/internal/obs"
 )
 
 // commands are one for every way in which a command ends.
@@ -72,6 +74,8 @@ func TestRun(t *testing.T) {
 		{"-help", "-help", 0, "Usage: prog COMMAND", ""},
 		{"--help", "--help", 0, "Usage: prog COMMAND", ""},
 		{"-h", "-h", 0, "Usage: prog COMMAND", ""},
+		{"version", "version", 0, obs.BuildText("prog") + "\n", ""},
+		{"-version", "-version", 0, obs.BuildText("prog") + "\n", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

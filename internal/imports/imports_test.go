@@ -29,8 +29,8 @@ var allowed = map[string][]string{
 	// Words and values that everybody shares; they know nobody.
 	"internal/reset":  {},
 	"internal/secret": {},
-	"internal/config": {},         // whoever reads a file of secrets opens it with config
-	"internal/cli":    {"secret"}, // protects the process before anything is read
+	"internal/config": {},                // whoever reads a file of secrets opens it with config
+	"internal/cli":    {"secret", "obs"}, // protects the process before anything is read; says its version
 	"internal/obs":    {},
 
 	// Mechanisms.
@@ -71,7 +71,7 @@ var allowed = map[string][]string{
 	"cmd/publisher": {"reset", "secret", "config", "cli", "obs", "seal", "envelope", "audit", "queue", "portal", "portal/pages", "portal/resetpage", "portal/signinpage", "portal/changepage", "portal/adminpage", "signin", "publisher", "tenants", "ticket"},
 	"cmd/consumer":  {"reset", "secret", "config", "cli", "obs", "seal", "unseal", "envelope", "audit", "queue", "consumer", "directory", "directory/policy", "guard"},
 	"cmd/audit":     {"reset", "config", "cli", "obs", "seal", "audit", "queue", "trail", "inspect", "export", "report"},
-	"cmd/demo":      {"lab"},
+	"cmd/demo":      {"lab", "obs"},
 
 	// What tests and the demo run on; nothing that ships imports it.
 	"internal/testkit":                 {},

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"regexp"
+	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -108,5 +111,21 @@ func TestParseLevel(t *testing.T) {
 func TestBuildVersion(t *testing.T) {
 	if BuildVersion() == "unknown" {
 		t.Error("a test binary has build information")
+	}
+	want := fmt.Sprintf("prog %s (commit ", BuildVersion())
+	if got := BuildText("prog"); !strings.HasPrefix(got, want) || !strings.HasSuffix(got, ", "+runtime.Version()+", "+runtime.GOOS+"/"+runtime.GOARCH+")") {
+		t.Errorf("BuildText = %q", got)
+	}
+}
+
+// What the linker sets comes before what the toolchain recorded.
+func TestStampedVersion(t *testing.T) {
+	defer func(v, c string) { version, commit = v, c }(version, commit)
+	version, commit = "v9.8.7", "c0ffee"
+	if got := BuildVersion(); got != "v9.8.7" {
+		t.Errorf("BuildVersion = %q", got)
+	}
+	if got := BuildText("prog"); !strings.HasPrefix(got, "prog v9.8.7 (commit c0ffee, go") {
+		t.Errorf("BuildText = %q", got)
 	}
 }
