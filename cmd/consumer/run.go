@@ -114,12 +114,16 @@ func run(ctx context.Context, args []string, std cli.Streams) error {
 		defer stop()
 		return c.Run(working)
 	})
+	checks := []obs.Check{
+		{Name: "broker", Run: conn.Check},
+		{Name: "directory", Run: checkDirectory},
+		{Name: "clock", Run: c.Clock},
+		{Name: "policy", Run: func(context.Context) error { return rules.Check() }},
+	}
 	parts.Go(func() error {
-		handler := obs.Handler(reg, obs.Check{Name: "broker", Run: conn.Check},
-			obs.Check{Name: "directory", Run: checkDirectory}, obs.Check{Name: "clock", Run: c.Clock},
-			obs.Check{Name: "policy", Run: func(context.Context) error { return rules.Check() }})
-		return obs.Serve(running, opsListener, handler, 10*time.Second, time.Second, log)
+		return obs.Serve(running, opsListener, obs.Handler(reg, checks...), 10*time.Second, time.Second, log)
 	})
+	parts.Go(func() error { return obs.Notify(working, c.Alive, log, checks...) })
 	parts.Go(func() error {
 		if err := conn.AwaitConnected(running); err != nil {
 			return nil // stopped before the broker was there

@@ -117,9 +117,11 @@ func serve(ctx context.Context, args []string, std cli.Streams) error {
 		tokens.Watch(serving, noteTokens(pub))
 		return nil
 	})
+	health := checks(conn, pub, people)
 	parts.Go(func() error {
-		return obs.Serve(running, opsListener, obs.Handler(reg, checks(conn, pub, people)...), 10*time.Second, time.Second, log)
+		return obs.Serve(running, opsListener, obs.Handler(reg, health...), 10*time.Second, time.Second, log)
 	})
+	parts.Go(func() error { return obs.Notify(serving, pub.Alive, log, health...) })
 	parts.Go(func() error {
 		if err := cfg.checkStreams(running, conn); running.Err() == nil {
 			return err

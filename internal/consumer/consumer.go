@@ -259,6 +259,23 @@ func (c *Consumer) Clock(context.Context) error {
 	return nil
 }
 
+// standstill is after how long without a turn the loop that announces us cannot be
+// merely slow: a turn takes seconds, whatever is away.
+const standstill = 6 * announceEvery
+
+// Alive returns an error if the work stands still. It asks the loop that rotates the
+// sealing keys, writes the journal and announces us with what the policy and the
+// directory say, so that it passes by all that a request needs; and it takes the
+// lock of the requests in hand.
+func (c *Consumer) Alive() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if idle := time.Since(c.presence.lastTurn()); idle > standstill {
+		return fmt.Errorf("this consumer has not tried to announce itself for %s", idle.Round(time.Second))
+	}
+	return nil
+}
+
 // work does what one delivery needs and says so to the broker. It calls leave
 // when another delivery may be taken before this one is done with.
 func (c *Consumer) work(ctx context.Context, d Delivery, leave func()) {

@@ -108,11 +108,12 @@ func (c *Consumer) announcement() []byte {
 
 // presence is which sealing keys the other replicas hold.
 type presence struct {
-	cfg Config
+	cfg  Config
+	made time.Time
 
 	mu     sync.Mutex
 	seen   map[string]held // by replica
-	said   time.Time       // when we last said something ourselves
+	said   time.Time       // when we last said something ourselves, or tried to
 	missed time.Time       // when we may last have missed something
 }
 
@@ -123,7 +124,7 @@ type held struct {
 }
 
 func newPresence(cfg Config) *presence {
-	return &presence{cfg: cfg, seen: make(map[string]held)}
+	return &presence{cfg: cfg, made: time.Now(), seen: make(map[string]held)}
 }
 
 // hear takes note of an announcement, if a pinned consumer signed it.
@@ -164,6 +165,16 @@ func (p *presence) spoke(now time.Time, stored bool) {
 		p.missed = now
 	}
 	p.said = now
+}
+
+// lastTurn is when we last said something, or were made to.
+func (p *presence) lastTurn() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.said.IsZero() {
+		return p.made
+	}
+	return p.said
 }
 
 // deaf reports whether we may not have heard of replicas that are alive.

@@ -280,6 +280,22 @@ func (p *Publisher) Presence(context.Context) error {
 	return errors.Join(errs...)
 }
 
+// standstill is after how long without a turn the loop that looks at a tenant's
+// switches cannot be merely slow: a turn takes seconds, whatever is away.
+const standstill = time.Minute
+
+// Alive returns an error if the work stands still. It asks the loops that read the
+// tenants' switches from the broker, and takes the locks of the requests in hand.
+func (p *Publisher) Alive() error {
+	for _, t := range p.tenants {
+		t.hasRoom()
+		if idle := time.Since(t.switches.lastTurn()); idle > standstill {
+			return fmt.Errorf("tenant %s: this publisher has not tried to read the switches for %s", t.Name, idle.Round(time.Second))
+		}
+	}
+	return nil
+}
+
 func sleep(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

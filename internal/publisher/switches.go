@@ -52,6 +52,7 @@ type switches struct {
 	mu   sync.Mutex // guards what follows
 	held map[reset.SwitchName]held
 	read time.Time // when both were read last
+	turn time.Time // when they were last looked at, with an answer or without
 	deaf bool      // the last look failed
 }
 
@@ -64,7 +65,7 @@ type held struct {
 
 func newSwitches(t Tenant, journal *audit.Journal, cfg Config, m metrics) *switches {
 	s := &switches{
-		t: t, journal: journal, pins: cfg.Publishers, months: cfg.Months, metrics: m, held: make(map[reset.SwitchName]held),
+		t: t, journal: journal, pins: cfg.Publishers, months: cfg.Months, metrics: m, held: make(map[reset.SwitchName]held), turn: time.Now(),
 		log: cfg.Logger.With().Str(obs.Tenant, t.Name).Logger(),
 	}
 	for _, name := range reset.SwitchNames() {
@@ -81,10 +82,17 @@ func (s *switches) watch(ctx context.Context) {
 		if err != nil && !s.deaf && ctx.Err() == nil {
 			s.log.Warn().AnErr(obs.Cause, err).Msg("the tenant's switches cannot be read; they stay as they are")
 		}
-		s.deaf = err != nil
+		s.deaf, s.turn = err != nil, time.Now()
 		s.mu.Unlock()
 		sleep(ctx, switchEvery)
 	}
+}
+
+// lastTurn is when the loop of watch came round last.
+func (s *switches) lastTurn() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.turn
 }
 
 // look reads both switches.
