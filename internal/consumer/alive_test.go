@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,21 +11,21 @@ import (
 	"writeback/internal/testkit/memq"
 )
 
-// away is a broker that takes no announcement.
-type away struct{ *memq.Queue }
+// unheard is a broker that takes no announcement.
+type unheard struct{ *memq.Queue }
 
-func (away) Announce(string, []byte) error { return reset.ErrUnavailable }
+func (unheard) Announce(string, []byte) error { return reset.ErrUnavailable }
 
 // A consumer whose broker is away works, and one that hangs does not.
 func TestAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.cfg.Queue = away{w.queue}
+		w.cfg.Queue = unheard{w.queue}
 		w.cfg.Take = func(ctx context.Context) (Delivery, error) { <-ctx.Done(); return Delivery{}, ctx.Err() }
-		var hang chan struct{}
+		var until atomic.Pointer[chan struct{}]
 		w.cfg.DC = func() string {
-			if hang != nil {
-				<-hang
+			if until := until.Load(); until != nil {
+				<-*until
 			}
 			return ""
 		}
@@ -36,7 +37,8 @@ func TestAlive(t *testing.T) {
 		if err := w.Alive(); err != nil {
 			t.Errorf("while the broker is away: %v", err)
 		}
-		hang = make(chan struct{})
+		hang := make(chan struct{})
+		until.Store(&hang)
 		time.Sleep(standstill - announceEvery)
 		if err := w.Alive(); err != nil {
 			t.Errorf("after less than %s: %v", standstill, err)

@@ -2,6 +2,7 @@ package publisher
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,12 +15,12 @@ import (
 // A hanging broker does not answer for switches, whatever its caller's patience.
 type hanging struct {
 	Broker
-	hang chan struct{}
+	until atomic.Pointer[chan struct{}]
 }
 
 func (h *hanging) Switch(ctx context.Context, name reset.SwitchName) (reset.Stored, error) {
-	if h.hang != nil {
-		<-h.hang
+	if until := h.until.Load(); until != nil {
+		<-*until
 	}
 	return h.Broker.Switch(ctx, name)
 }
@@ -40,7 +41,8 @@ func TestAlive(t *testing.T) {
 		if err := w.Alive(); err != nil {
 			t.Errorf("while the broker is away: %v", err)
 		}
-		broker.hang = make(chan struct{})
+		hang := make(chan struct{})
+		broker.until.Store(&hang)
 		time.Sleep(standstill - switchEvery)
 		if err := w.Alive(); err != nil {
 			t.Errorf("after less than %s: %v", standstill, err)
@@ -49,7 +51,7 @@ func TestAlive(t *testing.T) {
 		if w.Alive() == nil {
 			t.Error("a publisher that hangs is alive")
 		}
-		close(broker.hang)
+		close(hang)
 		synctest.Wait()
 		if err := w.Alive(); err != nil {
 			t.Errorf("once it goes on: %v", err)
