@@ -26,7 +26,8 @@ const maxSize = 1 << 20
 
 // Load decodes the file at path into the struct that v points to. Values of
 // keys that end in _file or _dir are paths, and are taken relative to the
-// file's own directory.
+// file's own directory, or, where they begin with ${CREDENTIALS_DIRECTORY}/, to that
+// of the credentials that a service manager hands over.
 func Load(path string, v any) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -47,7 +48,9 @@ func Load(path string, v any) error {
 	if err != nil {
 		return err
 	}
-	resolve(reflect.ValueOf(v).Elem(), dir)
+	if err := resolve(reflect.ValueOf(v).Elem(), dir); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
 	return nil
 }
 
@@ -126,31 +129,38 @@ func expected(goType string) string {
 }
 
 // resolve makes every path in v absolute.
-func resolve(v reflect.Value, dir string) {
+func resolve(v reflect.Value, dir string) error {
 	switch v.Kind() {
 	case reflect.Struct:
 		for i := range v.NumField() {
 			field, name := v.Field(i), yamlName(v.Type().Field(i))
 			isPath := strings.HasSuffix(name, "_file") || strings.HasSuffix(name, "_dir")
 			if isPath && field.Kind() == reflect.String {
-				if s := field.String(); s != "" && !filepath.IsAbs(s) {
-					field.SetString(filepath.Join(dir, s))
+				path, err := place(field.String(), dir)
+				if err != nil {
+					return fmt.Errorf("%s: %w", name, err)
 				}
+				field.SetString(path)
 				continue
 			}
 			if v.Type().Field(i).IsExported() {
-				resolve(field, dir)
+				if err := resolve(field, dir); err != nil {
+					return err
+				}
 			}
 		}
 	case reflect.Pointer:
 		if !v.IsNil() {
-			resolve(v.Elem(), dir)
+			return resolve(v.Elem(), dir)
 		}
 	case reflect.Slice:
 		for i := range v.Len() {
-			resolve(v.Index(i), dir)
+			if err := resolve(v.Index(i), dir); err != nil {
+				return err
+			}
 		}
 	}
+	return nil
 }
 
 func yamlName(f reflect.StructField) string {

@@ -61,7 +61,7 @@ func owned(f *os.File, denied fs.FileMode, advice string) error {
 	switch owner := info.Sys().(*syscall.Stat_t).Uid; {
 	case !info.Mode().IsRegular():
 		return errors.New("is not a regular file")
-	case info.Mode().Perm()&denied != 0:
+	case others(f, info.Mode().Perm())&denied != 0:
 		return fmt.Errorf("mode %04o %s", info.Mode().Perm(), advice)
 	case owner != 0 && int(owner) != os.Geteuid():
 		return fmt.Errorf("belongs to user %d, neither to us nor to root", owner)
