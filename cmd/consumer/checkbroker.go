@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"syscall"
 
 	"github.com/rs/zerolog"
 
@@ -48,7 +47,7 @@ func disconnected(err error) error {
 		return errors.New("DNS does not answer: look at this machine's resolver")
 	case errors.As(err, &dns):
 		return errors.New("DNS does not know the name: look at broker.url, and at this machine's resolver")
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case errors.Is(err, refusedThere):
 		return errors.New("refused: nothing listens there, or a firewall is in the way")
 	case errors.As(err, &unknown):
 		return errors.New("its certificate was issued by an authority that broker.ca_file does not have; " +

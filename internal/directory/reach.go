@@ -12,7 +12,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	ber "github.com/go-asn1-ber/asn1-ber"
@@ -66,9 +65,9 @@ func unreached(ctx context.Context, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case errors.Is(err, refusedThere):
 		return errors.New("refused: nothing listens there, or a firewall is in the way")
-	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+	case errors.Is(err, noWayToHost), errors.Is(err, noWayToNet):
 		return errors.New("there is no way to that network: look at routes and firewalls")
 	case ctx.Err() != nil, errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("%w: the machine is down, or a firewall drops what is sent to it", context.Cause(ctx))
@@ -165,7 +164,7 @@ func (c *Client) untrusted(ctx context.Context, err error, host string) error {
 	case strings.Contains(err.Error(), "negative serial number"): // crypto/x509 has no type for it
 		return errors.New("it has a negative serial number, which RFC 5280 does not allow: issue a new one. " +
 			"About every second that Samba makes for itself is like that")
-	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+	case errors.Is(err, io.EOF), errors.Is(err, hungUp):
 		return errors.New("the domain controller hangs up: it has no certificate for LDAPS, or cannot use it")
 	case ctx.Err() != nil:
 		return context.Cause(ctx)

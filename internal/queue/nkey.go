@@ -95,7 +95,9 @@ func MakeNKey(path string) (public string, made bool, err error) {
 		if err != nil {
 			return "", false, err
 		}
-		_, err = f.Write(append(seed, '\n'))
+		if err = config.Shut(path); err == nil {
+			_, err = f.Write(append(seed, '\n'))
+		}
 		if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 			return "", false, err
 		}

@@ -296,7 +296,9 @@ func writeKeys(path string, purposes []string) error {
 		return err
 	}
 	defer os.Remove(f.Name()) // fails once it is renamed
-	_, err = f.Write(text)
+	if err = config.Shut(f.Name()); err == nil {
+		_, err = f.Write(text)
+	}
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}

@@ -11,23 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// clobber is the setting of the Go runtime (GODEBUG, see its package runtime) that
-// has the collector overwrite what it frees, instead of leaving it there until it
-// is used for something else. It is read from the environment when a process
-// starts.
-const clobber = "clobberfree=1"
-
-// collectEvery is how often garbage is looked for. Left alone, a process with
-// little to do never does.
-const collectEvery = 10 * time.Second
-
 // ProtectProcess keeps this process's memory out of core dumps and away from
 // debuggers that do not run as root, and has what libraries copied of secrets
 // overwritten a few seconds after they let go of it. For that it executes the
-// program once more in this process, with [clobber]: call it before all else.
+// program once more in this process, with [Clobber]: call it before all else.
 func ProtectProcess() error {
-	if debug := os.Getenv("GODEBUG"); !strings.HasSuffix(debug, clobber) {
-		return again(strings.TrimPrefix(debug+","+clobber, ","))
+	if debug := os.Getenv("GODEBUG"); !strings.HasSuffix(debug, Clobber) {
+		return again(strings.TrimPrefix(debug+","+Clobber, ","))
 	}
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("making the process undumpable: %w", err)

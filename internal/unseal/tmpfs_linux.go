@@ -9,6 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// noFollow makes a link an error of whoever opens it.
+const noFollow = unix.O_NOFOLLOW
+
 // CheckDir refuses a directory for sealing keys that is on a disk, or that others
 // may enter. It may be missing: then what matters is where it would be made.
 func CheckDir(dir string) error {

@@ -19,7 +19,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"writeback/internal/seal"
@@ -204,7 +203,7 @@ func (k *Keyring) save(b box) error {
 // remove overwrites a key's file, which a tmpfs does in place, and deletes it.
 // One that is not there is no error.
 func remove(path string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NOFOLLOW, 0)
+	f, err := os.OpenFile(path, os.O_WRONLY|noFollow, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
