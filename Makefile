@@ -8,7 +8,7 @@ VERSION := $(shell git describe --tags --always --abbrev=12 --dirty=+dirty 2>/de
 COMMIT := $(shell git rev-parse HEAD 2>/dev/null)
 STAMP := -X writeback/internal/obs.version=$(VERSION) -X writeback/internal/obs.commit=$(COMMIT)
 
-.PHONY: demo test bin lint cc bench bench-audit chaos fuzz clean
+.PHONY: demo test bin lint cc bench bench-audit chaos fuzz docs clean
 
 # Everything on this machine: a domain controller, the broker, two consumers, a
 # publisher. DEMO holds flags, for example: make demo DEMO='-once -directory fake'
@@ -25,6 +25,10 @@ test: bin lint cc
 bin:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(STAMP)' -o bin/ ./cmd/...
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ github.com/nats-io/nats-server/v2
+
+# The tables of docs/configuration.md, from the code.
+docs:
+	WRITEBACK_UPDATE_DOCS=1 $(GO) test -count=1 -p 1 -run '^TestReference$$' ./cmd/... ./internal/guard ./internal/docs/...
 
 # The race detector needs a C compiler.
 cc:

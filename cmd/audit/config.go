@@ -17,10 +17,10 @@ import (
 
 // settings is audit.yaml.
 type settings struct {
-	Tenant        string               `yaml:"tenant"`          // as the broker's accounts file has it
+	Tenant        string               `yaml:"tenant"`          // as the broker's accounts file has it; must be there
 	Broker        *queue.Config        `yaml:"broker"`          // as an auditor; may be left out where only archives are read
-	Publishers    []seal.PinConfig     `yaml:"publishers"`      // public keys of the publishers, 1 to 16; also those of earlier ones, with their end
-	Consumers     []seal.PinConfig     `yaml:"consumers"`       // and of the tenant's consumers
+	Publishers    []seal.PinConfig     `yaml:"publishers"`      // public keys of the publishers, 1 to 16; also those of earlier ones, with their end; must be there
+	Consumers     []seal.PinConfig     `yaml:"consumers"`       // the same of the tenant's consumers; must be there
 	RecordKeyFile string               `yaml:"record_key_file"` // record.key; without it, or without a month in it, names are hidden
 	Syslog        *export.SyslogConfig `yaml:"syslog"`          // the collector of `audit export -syslog`
 }

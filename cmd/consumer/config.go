@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"writeback/internal/config"
+	"writeback/internal/consumer"
 	"writeback/internal/directory"
 	"writeback/internal/obs"
 	"writeback/internal/queue"
@@ -19,19 +20,19 @@ import (
 
 // settings is consumer.yaml.
 type settings struct {
-	Tenant           string           `yaml:"tenant"`            // as the publishers name it
-	Replica          string           `yaml:"replica"`           // name of this replica, unique in its tenant
-	Workers          int              `yaml:"workers"`           // requests in hand at once: 1 to 64, default 4
-	SoftStop         time.Duration    `yaml:"soft_stop"`         // what is in hand may take this long after the stop; default 10s
-	OperationsListen string           `yaml:"operations_listen"` // address of health and metrics
-	LogLevel         string           `yaml:"log_level"`         // error, warn, info or debug; default info
-	Broker           queue.Config     `yaml:"broker"`            //
-	SigningKeyFile   string           `yaml:"signing_key_file"`  // consumer.key
-	RuntimeDir       string           `yaml:"runtime_dir"`       // on a tmpfs: sealing keys outlive a crash; memory only if left out
-	PolicyFile       string           `yaml:"policy_file"`       // which accounts may be reset at all
-	Publishers       []seal.PinConfig `yaml:"publishers"`        // public keys of the publishers, 1 to 16
+	Tenant           string           `yaml:"tenant"`            // as the publishers name it; must be there
+	Replica          string           `yaml:"replica"`           // name of this replica, which no other one of the tenant has; must be there
+	Workers          int              `yaml:"workers"`           // requests in hand at once: 1 to 64
+	SoftStop         time.Duration    `yaml:"soft_stop"`         // how long what is in hand may take when the program is to stop: up to 80s
+	OperationsListen string           `yaml:"operations_listen"` // host:port of health and metrics; must be there
+	LogLevel         string           `yaml:"log_level"`         // error, warn, info or debug; debug adds what the domain controller wrote
+	Broker           queue.Config     `yaml:"broker"`            // how the broker is reached; must be there
+	SigningKeyFile   string           `yaml:"signing_key_file"`  // consumer.key; must be there
+	RuntimeDir       string           `yaml:"runtime_dir"`       // a folder on a tmpfs, mode 0700, where sealing keys outlive a crash; if it is left out they are in memory only
+	PolicyFile       string           `yaml:"policy_file"`       // policy.yaml: which accounts may be reset at all; must be there
+	Publishers       []seal.PinConfig `yaml:"publishers"`        // public keys of the publishers, 1 to 16; must be there
 	Consumers        []seal.PinConfig `yaml:"consumers"`         // public keys of the replicas, besides our own
-	Directory        directory.Config `yaml:"directory"`         //
+	Directory        directory.Config `yaml:"directory"`         // the domain controllers, and as whom they are asked; must be there
 }
 
 // maxSoftStop is what a service manager usually waits before it kills, less a
@@ -47,10 +48,20 @@ type loaded struct {
 	consumers  seal.Pins
 }
 
+// defaults are what holds where the file says nothing.
+func defaults() settings {
+	return settings{
+		Workers:   consumer.DefaultWorkers,
+		SoftStop:  consumer.DefaultSoftStop,
+		LogLevel:  obs.DefaultLevel,
+		Directory: directory.DefaultConfig(),
+	}
+}
+
 // load reads the configuration and every file that it names. Nothing is
 // connected to.
 func load(path string) (*loaded, error) {
-	l := &loaded{}
+	l := &loaded{settings: defaults()}
 	if err := config.Load(path, &l.settings); err != nil {
 		return nil, err
 	}

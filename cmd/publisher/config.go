@@ -14,6 +14,7 @@ import (
 	"writeback/internal/config"
 	"writeback/internal/obs"
 	"writeback/internal/portal"
+	"writeback/internal/portal/pages"
 	"writeback/internal/queue"
 	"writeback/internal/reset"
 	"writeback/internal/seal"
@@ -22,25 +23,25 @@ import (
 
 // settings is publisher.yaml.
 type settings struct {
-	Listen           string           `yaml:"listen"`            // address of the API; without tls a loopback address
-	TLS              *tlsFiles        `yaml:"tls"`               // certificate of the API
-	TrustedProxies   []string         `yaml:"trusted_proxies"`   // CIDRs of proxies that the API believes about their callers' addresses (X-Forwarded-For); default none
-	OperationsListen string           `yaml:"operations_listen"` // address of health and metrics; no caller of the API should reach it
-	LogLevel         string           `yaml:"log_level"`         // error, warn, info or debug; default info
-	Broker           queue.Config     `yaml:"broker"`            //
-	SigningKeyFile   string           `yaml:"signing_key_file"`  // publisher.key, the same for all publishers
-	SlotKeyFile      string           `yaml:"slot_key_file"`     // slot.key, the same for all publishers
-	RecordKeyFile    string           `yaml:"record_key_file"`   // record.key, the same for all publishers
-	TokensFile       string           `yaml:"tokens_file"`       // who may call; see `publisher token`
+	Listen           string           `yaml:"listen"`            // host:port of the API and the pages; must be there, and without tls be a loopback address
+	TLS              *tlsFiles        `yaml:"tls"`               // certificate of the API; it is read again when its files change
+	TrustedProxies   []string         `yaml:"trusted_proxies"`   // CIDRs of proxies that the API believes about their callers' addresses (X-Forwarded-For)
+	OperationsListen string           `yaml:"operations_listen"` // host:port of health and metrics; must be there, and no caller of the API should reach it
+	LogLevel         string           `yaml:"log_level"`         // error, warn, info or debug
+	Broker           queue.Config     `yaml:"broker"`            // how the broker is reached; must be there
+	SigningKeyFile   string           `yaml:"signing_key_file"`  // publisher.key, the same for all publishers; must be there
+	SlotKeyFile      string           `yaml:"slot_key_file"`     // slot.key, the same for all publishers; must be there
+	RecordKeyFile    string           `yaml:"record_key_file"`   // record.key, the same for all publishers; must be there
+	TokensFile       string           `yaml:"tokens_file"`       // who may call: made and changed by `publisher token`; must be there
 	Limits           portal.Limits    `yaml:"limits"`            // what is taken from one address and for one account
 	Publishers       []seal.PinConfig `yaml:"publishers"`        // keys that publishers sign with, besides our own: while it is replaced
 	Pages            pageSettings     `yaml:"pages"`             // the pages that people see
 	SignIn           []signin.Config  `yaml:"sign_in"`           // how people of a tenant sign in; without it nobody does, and there are no pages for it
-	Tenants          []tenant         `yaml:"tenants"`           // 1 at least
+	Tenants          []tenant         `yaml:"tenants"`           // whose resets are taken; 1 at least
 }
 
 type tenant struct {
-	Name      string           `yaml:"name"`      // as the broker's accounts file has it
+	Name      string           `yaml:"name"`      // as the broker's accounts file has it; no name twice
 	Consumers []seal.PinConfig `yaml:"consumers"` // public keys of the tenant's consumers, 1 to 16
 }
 
@@ -57,10 +58,19 @@ type loaded struct {
 	operators  cipher.AEAD // seals cookies of who has shown a token; nil: nobody can
 }
 
+// defaults are what holds where the file says nothing.
+func defaults() settings {
+	return settings{
+		LogLevel: obs.DefaultLevel,
+		Limits:   portal.DefaultLimits(),
+		Pages:    pageSettings{Brand: pages.DefaultBrand(), Rates: portal.DefaultPageRates()},
+	}
+}
+
 // load reads the configuration and every key that it names. Nothing is
 // connected to.
 func load(path string) (*loaded, error) {
-	l := &loaded{settings: settings{Limits: portal.DefaultLimits(), Pages: pageSettings{Rates: portal.DefaultPageRates()}}}
+	l := &loaded{settings: defaults()}
 	if err := config.Load(path, &l.settings); err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ import (
 
 // pageSettings is what can be set of the pages.
 type pageSettings struct {
-	PublicURL string           `yaml:"public_url"` // where people reach the pages, as https://reset.example.com; that of listen if left out
+	PublicURL string           `yaml:"public_url"` // where people reach the pages, as https://reset.example.com; the address of listen if left out
 	Brand     pages.Brand      `yaml:"brand"`      // what they see of their organisation
 	Rates     portal.PageRates `yaml:"rates"`      // how many forms are taken from one address and for one account
 

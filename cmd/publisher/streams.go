@@ -18,15 +18,15 @@ import (
 // provision is the configuration of `publisher streams`. It is a file of its
 // own because its keys are: they belong to a machine that is not a publisher.
 type provision struct {
-	Broker         queue.Config `yaml:"broker"`           // as the provisioner of the tenant's account
-	SystemNKeyFile string       `yaml:"system_nkey_file"` // of the system account, to make sure that writes are durable
+	Broker         queue.Config `yaml:"broker"`           // as the provisioner of the tenant's account; must be there
+	SystemNKeyFile string       `yaml:"system_nkey_file"` // seed of the system account's user, which sees whether writes are durable; must be there
 	storage        `yaml:",inline"`
 }
 
 // storage is how the broker keeps streams.
 type storage struct {
-	Replicas int `yaml:"replicas"`  // 1 for one server, 3 or 5 for a cluster
-	KeepDays int `yaml:"keep_days"` // how long records and events are kept; 400 if it is left out, 7 at least
+	Replicas int `yaml:"replicas"`  // of each stream: 1 for one server, 3 or 5 for a cluster; must be there
+	KeepDays int `yaml:"keep_days"` // how long records and events are kept, in days: 7 at least
 }
 
 func (s storage) validate() error {
@@ -42,8 +42,8 @@ func (s storage) validate() error {
 // keep is how long records and events are kept.
 func (s storage) keep() time.Duration { return time.Duration(s.KeepDays) * 24 * time.Hour }
 
-// keepDays is how long records and events are kept if nothing is said.
-const keepDays = int(queue.DefaultKeep / (24 * time.Hour))
+// defaultStorage is what holds where nothing is said.
+func defaultStorage() storage { return storage{KeepDays: int(queue.DefaultKeep / (24 * time.Hour))} }
 
 func (p provision) validate() error {
 	if p.SystemNKeyFile == "" {
@@ -68,7 +68,7 @@ func streams(ctx context.Context, args []string, std cli.Streams) error {
 	if err := cli.Parse(fs, args); err != nil {
 		return err
 	}
-	cfg := provision{storage: storage{KeepDays: keepDays}}
+	cfg := provision{storage: defaultStorage()}
 	if err := config.Load(*path, &cfg); err != nil {
 		return cli.Usage(err)
 	}

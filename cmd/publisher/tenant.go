@@ -23,8 +23,8 @@ import (
 // operator is the configuration of `publisher tenant`. It belongs to a machine
 // that is neither a publisher nor a broker.
 type operator struct {
-	Broker       queue.Config `yaml:"broker"`        // without nkey_file: the command makes users of its own
-	OperatorFile string       `yaml:"operator_file"` // the keys of all accounts, as `publisher tenant init` makes it
+	Broker       queue.Config `yaml:"broker"`        // without nkey_file, since the command makes users of its own; must be there
+	OperatorFile string       `yaml:"operator_file"` // operator.json, the keys of all accounts, as `publisher tenant init` makes it; must be there
 	storage      `yaml:",inline"`
 }
 
@@ -147,7 +147,7 @@ func act(ctx context.Context, a action, args []string, std cli.Streams) error {
 	if err := cli.Parse(f.FlagSet, args); err != nil {
 		return err
 	}
-	f.cfg.KeepDays = keepDays
+	f.cfg.storage = defaultStorage()
 	if err := config.Load(*path, &f.cfg); err != nil {
 		return cli.Usage(err)
 	}

@@ -18,8 +18,8 @@ import (
 // tlsFiles is the section tls. The files are read again when they change, see
 // [certificates].
 type tlsFiles struct {
-	CertFile string `yaml:"cert_file"` // PEM
-	KeyFile  string `yaml:"key_file"`  // PEM
+	CertFile string `yaml:"cert_file"` // PEM: the certificate and those between it and its authority; must be there
+	KeyFile  string `yaml:"key_file"`  // PEM: its key; must be there
 	// ClientCAFile has the authorities (PEM) of client certificates, with
 	// which callers can authenticate that `publisher token` was told of. None
 	// are asked for if it is left out.

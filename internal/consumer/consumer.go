@@ -124,9 +124,9 @@ type Config struct {
 }
 
 const (
-	defaultWorkers  = 4
+	DefaultWorkers  = 4
 	maxWorkers      = 64
-	defaultSoftStop = 10 * time.Second
+	DefaultSoftStop = 10 * time.Second
 )
 
 // errStopping is the cause of a context that ends because the program does.
@@ -154,13 +154,13 @@ type Consumer struct {
 // New returns a consumer that has not begun to work.
 func New(cfg Config) (*Consumer, error) {
 	if cfg.Workers == 0 {
-		cfg.Workers = defaultWorkers
+		cfg.Workers = DefaultWorkers
 	}
 	if cfg.Workers < 1 || cfg.Workers > maxWorkers {
 		return nil, fmt.Errorf("workers: %d is not between 1 and %d", cfg.Workers, maxWorkers)
 	}
 	if cfg.SoftStop == 0 {
-		cfg.SoftStop = defaultSoftStop
+		cfg.SoftStop = DefaultSoftStop
 	}
 	c := &Consumer{
 		cfg:      cfg,

@@ -387,7 +387,7 @@ func TestStop(t *testing.T) {
 		acked bool
 	}{
 		"finished in time": {5 * time.Second, 5 * time.Second, true},
-		"handed back":      {time.Hour, defaultSoftStop, false},
+		"handed back":      {time.Hour, DefaultSoftStop, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -415,7 +415,7 @@ func TestStop(t *testing.T) {
 					t.Errorf("Run = %v", err)
 				}
 				// findTimeout bounds the way to the account.
-				if took := time.Since(begun); took > min(tt.want, defaultSoftStop) {
+				if took := time.Since(begun); took > min(tt.want, DefaultSoftStop) {
 					t.Errorf("stopped after %s, want at most %s", took, tt.want)
 				}
 				if r.acked != tt.acked || (r.handedBack == 0) == !tt.acked {

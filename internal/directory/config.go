@@ -33,27 +33,28 @@ type Config struct {
 	StartTLS bool `yaml:"start_tls"`
 	// CAFile holds the certificates (PEM) of the authorities that sign domain
 	// controllers. No other is trusted, the system's roots least of all. It is
-	// read once.
+	// read once. It must be there.
 	CAFile string `yaml:"ca_file"`
-	// BindDN is the service account: a distinguished name or a UPN.
+	// BindDN is the service account: a distinguished name or a UPN. It must be
+	// there.
 	BindDN string `yaml:"bind_dn"`
 	// PasswordFile holds its password. It is read for every new connection, so
-	// that a changed password needs no restart.
+	// that a changed password needs no restart. It must be there.
 	PasswordFile string `yaml:"password_file"`
 	// Connections is how many connections are used at once, and so how many
-	// requests, and how many are kept open: 1 to 64, default 4.
+	// requests, and how many are kept open: 1 to 64.
 	Connections int `yaml:"connections"`
 	// AllowWithoutHistoryCheck permits a domain controller that offers no
 	// policy-hints control. It then accepts any earlier password, and a
 	// second reset within the minimum age, as it does from an administrator.
 	AllowWithoutHistoryCheck bool `yaml:"allow_without_history_check"`
-	// DialTimeout bounds connecting and the TLS handshake: 100 ms to 1 min,
-	// default 5 s. All of it and signing in get 2 s while there is another
+	// DialTimeout bounds connecting and the TLS handshake: 100 ms to 1 min.
+	// All of it and signing in get 2 s while there is another
 	// domain controller to try.
 	DialTimeout time.Duration `yaml:"dial_timeout"`
-	// BindTimeout bounds the bind: 100 ms to 1 min, default 5 s.
+	// BindTimeout bounds the bind: 100 ms to 1 min.
 	BindTimeout time.Duration `yaml:"bind_timeout"`
-	// SearchTimeout bounds every search: 100 ms to 1 min, default 5 s.
+	// SearchTimeout bounds every search: 100 ms to 1 min.
 	SearchTimeout time.Duration `yaml:"search_timeout"`
 
 	// ReadSecret reads PasswordFile: it refuses a file that others can read,
@@ -72,6 +73,9 @@ const (
 	minTimeout         = 100 * time.Millisecond
 	maxTimeout         = time.Minute
 )
+
+// DefaultConfig is what holds where nothing is said.
+func DefaultConfig() Config { return Config{}.withDefaults() }
 
 // withDefaults returns c with what was left out.
 func (c Config) withDefaults() Config {

@@ -31,23 +31,26 @@ type file struct {
 	// account of the domain is then in reach of the cloud as far as the
 	// service account's rights and the other rules go.
 	AllowDomainRoot bool `yaml:"allow_domain_root"`
-	// Operations are reset, change, unlock and probe. Default: all four.
+	// Operations are those that may be asked for at all: some of reset, change,
+	// unlock and probe.
 	Operations []string `yaml:"operations"`
-	// Actors are self and admin. Default: both.
+	// Actors are who may ask: self and admin, or one of them.
 	Actors []string `yaml:"actors"`
-	// Names are the kinds of account name. Default: immutable_id and
-	// object_guid, because Active Directory matches the names that people
-	// choose without regard to accents and widths.
+	// Names are how accounts may be named: some of immutable_id, object_guid,
+	// upn, sam_account_name and sid. Active Directory matches the names that
+	// people choose without regard to accents and widths.
 	Names []string `yaml:"names"`
 	// AllowGroups, where given, are groups in one of which an account must
 	// be, directly or not.
 	AllowGroups []string `yaml:"allow_groups"`
 	// DenyGroups are groups whose members, direct or not, are protected.
 	DenyGroups []string `yaml:"deny_groups"`
-	// DenySPN protects accounts with a servicePrincipalName. Default: true.
+	// DenySPN protects accounts with a servicePrincipalName: a service runs as
+	// them.
 	DenySPN bool `yaml:"deny_spn"`
 	// PrimaryGroups are the RIDs of the primary groups that are usual here,
-	// all of them. Default: 513 (Domain Users) and 514 (Domain Guests).
+	// all of them: 513 is Domain Users, 514 Domain Guests. An account with
+	// another one is protected.
 	PrimaryGroups []uint32 `yaml:"primary_groups"`
 	// Limits bound what one replica lets through.
 	Limits limits `yaml:"limits"`
@@ -109,8 +112,9 @@ func Parse(data []byte) (*Policy, error) {
 	return p, nil
 }
 
-func decode(data []byte) (file, error) {
-	f := file{
+// defaults are what holds where a policy says nothing.
+func defaults() file {
+	return file{
 		Operations:    []string{"reset", "change", "unlock", "probe"},
 		Actors:        []string{"self", "admin"},
 		Names:         []string{"immutable_id", "object_guid"},
@@ -118,6 +122,10 @@ func decode(data []byte) (file, error) {
 		PrimaryGroups: []uint32{domainUsers, domainGuests},
 		Limits:        limits{PerMinute: 30, PerHour: 300, PerAccountDay: 10, AdminPerHour: 20},
 	}
+}
+
+func decode(data []byte) (file, error) {
+	f := defaults()
 	if len(data) > maxFile {
 		return f, fmt.Errorf("a policy has at most %d bytes", maxFile)
 	}

@@ -14,10 +14,10 @@ const day = 24 * time.Hour
 // limits say how many requests one replica lets through in any such time. A
 // company with several replicas lets through several times as many.
 type limits struct {
-	PerMinute     int `yaml:"per_minute"`      // default 30, at most 10,000
-	PerHour       int `yaml:"per_hour"`        // default 300, at most 100,000
-	PerAccountDay int `yaml:"per_account_day"` // in 24 hours, for one account: default 10, at most 1,000
-	AdminPerHour  int `yaml:"admin_per_hour"`  // of those in per_hour, by the actor admin: default 20, at most 100,000
+	PerMinute     int `yaml:"per_minute"`      // requests: 1 to 10,000
+	PerHour       int `yaml:"per_hour"`        // requests: 1 to 100,000
+	PerAccountDay int `yaml:"per_account_day"` // in 24 hours, for one account: 1 to 1,000
+	AdminPerHour  int `yaml:"admin_per_hour"`  // of those in per_hour, by the actor admin: 1 to 100,000
 }
 
 func (l limits) check() error {

@@ -49,13 +49,16 @@ const (
 	Wait         = "wait_ms"       // until it is tried again, in milliseconds
 )
 
+// DefaultLevel is what is logged if nothing is said.
+const DefaultLevel = "info"
+
 // ParseLevel returns the level that a configuration names: error, warn, info
 // (also if it names none) or debug. Only at debug, and only on premises, the log
 // holds what a directory wrote.
 func ParseLevel(name string) (zerolog.Level, error) {
 	switch name {
 	case "":
-		return zerolog.InfoLevel, nil
+		return zerolog.ParseLevel(DefaultLevel)
 	case "error", "warn", "info", "debug":
 		return zerolog.ParseLevel(name)
 	}

@@ -17,10 +17,10 @@ import (
 // follows, evenly. All are counted in this process alone and from its start:
 // of N publishers, N times as many get through.
 type Limits struct {
-	PerAddress          int           `yaml:"per_address"`           // a minute, of all requests from an address (IPv6: a /64): default 1,200, at most 1,000,000
-	PerAccount          int           `yaml:"per_account"`           // in 15 minutes, for an account name by its owner, and as many by administrators: default 15, at most 10,000
-	WrongPasswords      int           `yaml:"wrong_passwords"`       // current passwords that may be wrong in a row for an account name: default 3, at most 100
-	WrongPasswordWindow time.Duration `yaml:"wrong_password_window"` // without a change before they are forgotten: default 30m, 1m to 24h
+	PerAddress          int           `yaml:"per_address"`           // a minute, of all requests from an address (IPv6: a /64): 1 to 1,000,000
+	PerAccount          int           `yaml:"per_account"`           // in 15 minutes, for an account name by its owner, and as many by administrators: 1 to 10,000
+	WrongPasswords      int           `yaml:"wrong_passwords"`       // current passwords that may be wrong in a row for an account name: 1 to 100
+	WrongPasswordWindow time.Duration `yaml:"wrong_password_window"` // without a change before they are forgotten: 1m to 24h
 }
 
 // DefaultLimits are those in force unless others are configured. Addresses are

@@ -11,8 +11,8 @@ import (
 // PageRates say how many forms the pages take, each with as many at once; see
 // [Limits].
 type PageRates struct {
-	PerAddress int `yaml:"per_address"` // a minute, from an address (IPv6: a /64): default 30, at most 1,000,000
-	PerAccount int `yaml:"per_account"` // in 15 minutes, for an account name: default 5, at most 10,000
+	PerAddress int `yaml:"per_address"` // a minute, from an address (IPv6: a /64): 1 to 1,000,000
+	PerAccount int `yaml:"per_account"` // in 15 minutes, for an account name: 1 to 10,000
 }
 
 // DefaultPageRates are those in force unless others are configured.

@@ -11,14 +11,14 @@ import (
 
 // Config says how to reach the broker.
 type Config struct {
-	URL      string `yaml:"url"`       // tls://host:port, TLS from the first byte, or wss://host:port. The ports are 4222 and 443 if they are left out. Of a cluster all, with commas between them
-	CAFile   string `yaml:"ca_file"`   // PEM; the broker's certificate is verified against it, and against nothing else
-	NKeyFile string `yaml:"nkey_file"` // seed of our NATS user, as `init` makes it, or its credentials, as `publisher tenant` does; never a signing key
+	URL      string `yaml:"url"`       // tls://host:port, TLS from the first byte, or wss://host:port. The ports are 4222 and 443 if they are left out. Of a cluster all, with commas between them. It must be there
+	CAFile   string `yaml:"ca_file"`   // PEM; the broker's certificate is verified against it, and against nothing else; must be there
+	NKeyFile string `yaml:"nkey_file"` // seed of our NATS user, as `init` makes it, or its credentials, as `publisher tenant` does; never a signing key. It must be there
 	CertFile string `yaml:"cert_file"` // PEM; our own certificate, for a broker that asks for one
 	KeyFile  string `yaml:"key_file"`  // PEM; the key of cert_file
 
 	Proxy             string `yaml:"proxy"`               // http://user@host:port or http://host:port, asked with CONNECT; if left out, what HTTPS_PROXY and NO_PROXY say
-	ProxyPasswordFile string `yaml:"proxy_password_file"` // of the user in proxy
+	ProxyPasswordFile string `yaml:"proxy_password_file"` // the password of the user in proxy, one line, mode 0600
 
 	// SigningKey is the raw public half of the program's signing key, nil if it
 	// has none. The broker chooses what an nkey signs, so the two must differ.

@@ -58,25 +58,28 @@ const CallbackPath = "/sign-in"
 type Config struct {
 	Tenant           string   `yaml:"tenant"`             // whose users sign in here
 	Issuer           string   `yaml:"issuer"`             // https URL, letter for letter as the provider writes it
-	CAFile           string   `yaml:"ca_file"`            // PEM: the only authorities believed about the provider's certificate; default the machine's
+	CAFile           string   `yaml:"ca_file"`            // PEM: the only authorities believed about the provider's certificate; the machine's if left out
 	ClientID         string   `yaml:"client_id"`          // as the provider knows us
 	ClientSecretFile string   `yaml:"client_secret_file"` // one line, mode 0600; read at each sign-in
 	RedirectURL      string   `yaml:"redirect_url"`       // https://HOST/sign-in, where HOST is what browsers call us
 	SessionKeyFile   string   `yaml:"session_key_file"`   // session.key, the same for all publishers
-	Scopes           []string `yaml:"scopes"`             // asked for besides openid; default profile
+	Scopes           []string `yaml:"scopes"`             // asked for besides openid
 	Account          Account  `yaml:"account"`            // which claim names the account in the directory
 	Groups           Groups   `yaml:"groups"`             // who administers; nobody if it is left out
 }
 
+// DefaultConfig is what holds where nothing is said.
+func DefaultConfig() Config { return Config{Scopes: []string{oidc.ScopeProfile}} }
+
 // An Account says which claim names the account and how.
 type Account struct {
-	Claim string `yaml:"claim"`
-	Kind  string `yaml:"kind"` // immutable_id, object_guid or sid
+	Claim string `yaml:"claim"` // of the ID token; must be there
+	Kind  string `yaml:"kind"`  // immutable_id, object_guid or sid
 }
 
 // Groups say which values of a claim make an administrator.
 type Groups struct {
-	Claim  string   `yaml:"claim"`
+	Claim  string   `yaml:"claim"`  // of the ID token
 	Admins []string `yaml:"admins"` // may see the administration page and turn the switches
 	Resets []string `yaml:"resets"` // may reset on behalf of users besides
 }
@@ -161,7 +164,7 @@ func newClient(cfg Config, log zerolog.Logger, results *prometheus.CounterVec) (
 		return nil, fmt.Errorf("ca_file: %w", err)
 	}
 	if cfg.Scopes == nil {
-		cfg.Scopes = []string{oidc.ScopeProfile}
+		cfg.Scopes = DefaultConfig().Scopes
 	}
 	c := &Client{cfg: cfg, kind: kind, log: log, results: results, now: time.Now, http: newHTTPClient(roots)}
 	c.host = plainHost(strings.TrimSuffix(strings.TrimPrefix(cfg.RedirectURL, "https://"), CallbackPath))

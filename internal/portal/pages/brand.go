@@ -15,7 +15,7 @@ import (
 type Brand struct {
 	Organisation string `yaml:"organisation"` // its name, at most 100 characters; none if left out
 	LogoFile     string `yaml:"logo_file"`    // *.svg or *.png, at most 200 kB; none if left out
-	Colour       string `yaml:"colour"`       // of buttons and of the line at the top, as #1f5fae, which it is if left out
+	Colour       string `yaml:"colour"`       // of buttons and of the line at the top: #rrggbb
 }
 
 const (
@@ -23,6 +23,9 @@ const (
 	maxOrganisation = 100
 	maxLogo         = 200_000
 )
+
+// DefaultBrand is what holds where nothing is said.
+func DefaultBrand() Brand { return Brand{Colour: defaultColour} }
 
 // Check returns an error that names the setting which cannot be.
 func (b Brand) Check() error {
