@@ -130,7 +130,7 @@ func (c *callersAt) more(n int64) {
 }
 
 // TestKeyRotation replaces publisher.key, and the consumer.key of one replica, as
-// docs/operations.md says, while two publishers and two consumers work without a
+// docs/keys.md says, while two publishers and two consumers work without a
 // pause. No reset fails, and the old keys are believed nowhere afterwards, but for
 // what they signed before.
 func TestKeyRotation(t *testing.T) {

@@ -19,7 +19,7 @@ import (
 	"writeback/internal/testkit/samba"
 )
 
-// sh runs a command of docs/operations.md in the directory that it is for.
+// sh runs a command of docs/keys.md in the directory that it is for.
 func sh(t *testing.T, dir, command string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "sh", "-euc", "umask 077; "+command)
@@ -86,7 +86,7 @@ func named(t *testing.T, file string, l audit.Link, id reset.ID, upn string) boo
 	return err == nil && strings.EqualFold(private.Account.Value, upn)
 }
 
-// TestStolenKeys takes one key after the other, does what docs/operations.md says,
+// TestStolenKeys takes one key after the other, does what docs/keys.md says,
 // and tries what the thief then has.
 func TestStolenKeys(t *testing.T) {
 	t.Parallel()

@@ -10,7 +10,7 @@ import (
 	"writeback/internal/queue"
 )
 
-// TestStolenBrokerUser gives each role another nkey, as docs/operations.md says. The
+// TestStolenBrokerUser gives each role another nkey, as docs/keys.md says. The
 // old one is then good for nothing, a connection that was made with it ends, and
 // the other roles notice a restart of the broker.
 func TestStolenBrokerUser(t *testing.T) {
