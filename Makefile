@@ -8,7 +8,7 @@ VERSION := $(shell git describe --tags --always --abbrev=12 --dirty=+dirty 2>/de
 COMMIT := $(shell git rev-parse HEAD 2>/dev/null)
 STAMP := -X writeback/internal/obs.version=$(VERSION) -X writeback/internal/obs.commit=$(COMMIT)
 
-.PHONY: demo test bin lint cc bench bench-audit chaos fuzz docs clean
+.PHONY: demo test bin lint cc bench bench-audit chaos fuzz docs soak idle clean
 
 # Everything on this machine: a domain controller, the broker, two consumers, a
 # publisher. DEMO holds flags, for example: make demo DEMO='-once -directory fake'
@@ -62,6 +62,16 @@ DIRECTORY ?= fake
 chaos: bin
 	$(GO) run ./internal/chaos/campaign -points -nodes $(NODES) -directory $(DIRECTORY)
 	$(GO) run ./internal/chaos/campaign -seed $(SEED) -time $(TIME) -nodes $(NODES) -directory $(DIRECTORY)
+
+# Works for SOAK at a steady rate, with restarts, and fails if something grows that must
+# not. Needs root, as `make idle` does, which says what a system costs that has nothing to do.
+SOAK ?= 1h
+soak: bin
+	$(GO) run ./internal/lab/soak -time $(SOAK) -directory $(DIRECTORY)
+
+IDLE ?= 5m
+idle: bin
+	$(GO) run ./internal/lab/soak -idle $(IDLE) -directory $(DIRECTORY)
 
 # Each fuzz target for FUZZTIME.
 FUZZTIME ?= 1m

@@ -88,6 +88,7 @@ var allowed = map[string][]string{
 	"internal/directory/directorytest": {"directory", "reset", "secret", "testkit"},
 	"internal/lab":                     {"queue", "testkit", "testkit/broker", "testkit/fakead", "testkit/samba"},
 	"internal/lab/bench":               {"lab", "directory", "queue", "reset", "seal", "secret", "testkit/samba"},
+	"internal/lab/soak":                {"lab", "testkit", "testkit/samba"},
 	"internal/testkit/keys":            {"seal"},
 	"internal/chaos":                   {"audit", "chaos/clock", "chaos/history", "chaos/proxy", "envelope", "inspect", "lab", "queue", "reset", "seal", "testkit", "testkit/samba", "trail"},
 	"internal/chaos/campaign":          {"chaos"},

@@ -54,7 +54,7 @@ func (l *Lab) configure(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := l.configurePublisher(consumers); err != nil {
+	if err := l.configurePublishers(consumers); err != nil {
 		return err
 	}
 	if err := l.configureAuditor(publisherKey, consumers); err != nil {
@@ -117,6 +117,7 @@ func (l *Lab) configureConsumer(i int, publisherKey string, others []node) error
 	if err != nil {
 		return err
 	}
+	l.operations[consumerName(i)] = "http://" + ops
 	if err := os.WriteFile(filepath.Join(dir, "ad-password"), []byte(l.Directory.ServicePassword+"\n"), 0o600); err != nil {
 		return err
 	}
@@ -143,7 +144,21 @@ func (l *Lab) configureConsumer(i int, publisherKey string, others []node) error
 	return write(filepath.Join(dir, "consumer.yaml"), cfg)
 }
 
-func (l *Lab) configurePublisher(consumers []node) error {
+// configurePublishers writes files that differ only in what is listened on.
+func (l *Lab) configurePublishers(consumers []node) error {
+	if err := os.WriteFile(l.tokensFile(), nil, 0o600); err != nil {
+		return err
+	}
+	for i := range max(1, l.opts.Publishers) {
+		if err := l.configurePublisher(i, consumers); err != nil {
+			return err
+		}
+	}
+	l.APIURL = l.apis[0]
+	return nil
+}
+
+func (l *Lab) configurePublisher(i int, consumers []node) error {
 	api, err := freeAddress()
 	if err != nil {
 		return err
@@ -152,11 +167,9 @@ func (l *Lab) configurePublisher(consumers []node) error {
 	if err != nil {
 		return err
 	}
-	l.APIURL = "http://" + api
-	if err := os.WriteFile(l.tokensFile(), nil, 0o600); err != nil {
-		return err
-	}
-	return write(l.path("publisher", "publisher.yaml"), node{
+	l.apis = append(l.apis, "http://"+api)
+	l.operations[publisherName(i)] = "http://" + ops
+	return write(l.publisherFile(i), node{
 		"listen": api, "operations_listen": ops, "broker": l.brokerNode(queue.Publisher),
 		"signing_key_file": "publisher.key", "slot_key_file": "slot.key", "record_key_file": "record.key",
 		// Far above what people do, for scripts and benchmarks.
@@ -217,7 +230,12 @@ func write(path string, n node) error {
 }
 
 func (l *Lab) awaitReady(ctx context.Context) error {
-	return AwaitReady(ctx, l.path("publisher", "publisher.yaml"))
+	for i := range l.apis {
+		if err := AwaitReady(ctx, l.publisherFile(i)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // AwaitReady waits until the publisher with a configuration file has heard of a

@@ -26,16 +26,19 @@ const Tenant = "corp"
 
 // Options say what to run.
 type Options struct {
-	Bin       string    // directory of the programs, bin/ of the repository
-	NATS      string    // directory of the broker's configuration, nats/ of the repository
-	Dir       string    // everything that this run writes; missing or empty
-	Consumers int       // replicas, 1 to 8
-	Nodes     int       // of the broker, 1 or 3; 0 is 1
-	Directory string    // "samba" or "fake"; "samba-pair" or "fake-pair" for two domain controllers
-	Endpoints string    // file for scripts; none if empty
-	Operator  bool      // of the broker: the tenant is made while it runs
-	Idle      bool      // configure publisher and consumers, and start none of them
-	Out       io.Writer // what is started, and what died
+	Bin       string // directory of the programs, bin/ of the repository
+	NATS      string // directory of the broker's configuration, nats/ of the repository
+	Dir       string // everything that this run writes; missing or empty
+	Consumers int    // replicas, 1 to 8
+	// Publishers, which share their keys, tokens and users; 0 is 1. All but the
+	// first are for who asks for [Lab.APIs].
+	Publishers int
+	Nodes      int       // of the broker, 1 or 3; 0 is 1
+	Directory  string    // "samba" or "fake"; "samba-pair" or "fake-pair" for two domain controllers
+	Endpoints  string    // file for scripts; none if empty
+	Operator   bool      // of the broker: the tenant is made while it runs
+	Idle       bool      // configure publisher and consumers, and start none of them
+	Out        io.Writer // what is started, and what died
 }
 
 // A Lab is a running system.
@@ -47,14 +50,16 @@ type Lab struct {
 	Broker    *broker.Files // of the first node
 	Dir       string
 
-	opts    Options
-	nodes   []*broker.Files
-	admin   string
-	fake    *fakead.Server // nil where the directory is a real one
-	second  *fakead.Server // of "fake-pair"
-	urls    []string       // of the domain controllers
-	runtime string         // tmpfs directory of the consumers; empty if there is none
-	close   []func()
+	opts       Options
+	apis       []string          // of the publishers
+	operations map[string]string // URL by name, of publishers and consumers
+	nodes      []*broker.Files
+	admin      string
+	fake       *fakead.Server // nil where the directory is a real one
+	second     *fakead.Server // of "fake-pair"
+	urls       []string       // of the domain controllers
+	runtime    string         // tmpfs directory of the consumers; empty if there is none
+	close      []func()
 
 	mu        sync.Mutex // guards what follows, and the order of lines on Out
 	processes []*process
@@ -71,7 +76,7 @@ func Start(ctx context.Context, opts Options) (l *Lab, err error) {
 	if opts.Nodes != 0 && opts.Nodes != 1 && opts.Nodes != broker.Nodes {
 		return nil, fmt.Errorf("nodes: %d is neither 1 nor %d", opts.Nodes, broker.Nodes)
 	}
-	l = &Lab{opts: opts, Dir: opts.Dir}
+	l = &Lab{opts: opts, Dir: opts.Dir, operations: make(map[string]string)}
 	defer func() {
 		if err != nil {
 			l.Close()
@@ -83,7 +88,7 @@ func Start(ctx context.Context, opts Options) (l *Lab, err error) {
 	}
 	steps := []func(context.Context) error{l.startDirectory, l.startBroker, l.configure}
 	if !opts.Idle {
-		steps = append(steps, l.startConsumers, l.startPublisher, l.awaitReady)
+		steps = append(steps, l.startConsumers, l.startPublishers, l.awaitReady)
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
@@ -167,6 +172,24 @@ func (l *Lab) startFake() (err error) {
 	return nil
 }
 
+// A Process is one of the broker, a consumer or a publisher that runs. If it
+// ends, another with its name is started.
+type Process struct {
+	Name       string
+	PID        int
+	Operations string // URL of what it says of itself; empty of the broker
+}
+
+// Processes are those that run.
+func (l *Lab) Processes() (list []Process) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, p := range l.processes {
+		list = append(list, Process{p.name, p.pid, l.operations[p.name]})
+	}
+	return list
+}
+
 // startBroker runs nats-server with the files of nats/, to which it adds one
 // user: an administrator of the tenant's account, for looking around. There is
 // none in production.
@@ -222,10 +245,28 @@ func (l *Lab) moved(cmd *exec.Cmd) *exec.Cmd {
 	return l.move(cmd)
 }
 
-func (l *Lab) startPublisher(context.Context) error {
-	_, err := l.run("publisher", l.program("publisher", "serve", "-config", l.path("publisher", "publisher.yaml")))
-	return err
+func (l *Lab) startPublishers(context.Context) error {
+	for i := range l.apis {
+		_, err := l.run(publisherName(i), l.program("publisher", "serve", "-config", l.publisherFile(i)))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
+
+// APIs are the URLs of the publishers, the first of which is APIURL.
+func (l *Lab) APIs() []string { return l.apis }
+
+// publisherName is "publisher", "publisher2" and so on.
+func publisherName(i int) string {
+	if i == 0 {
+		return "publisher"
+	}
+	return fmt.Sprintf("publisher%d", i+1)
+}
+
+func (l *Lab) publisherFile(i int) string { return l.path("publisher", publisherName(i)+".yaml") }
 
 func consumerName(i int) string { return fmt.Sprintf("consumer%d", i+1) }
 

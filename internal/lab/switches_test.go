@@ -235,7 +235,7 @@ func TestStatus(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(l.Close)
-	if err := l.startPublisher(t.Context()); err != nil {
+	if err := l.startPublishers(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	l.fake.SetPolicy(fakead.Policy{MinLength: 7, Complexity: true, History: 24, LockoutThreshold: 4, LockoutDuration: time.Hour})
