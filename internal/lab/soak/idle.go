@@ -2,19 +2,30 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strconv"
 	"time"
 )
 
-// idle starts a system, leaves it alone, and prints what that costs.
+// idle starts a system, has it work for a moment, leaves it alone, and prints what
+// that costs.
 func (o options) idle(ctx context.Context, length time.Duration) error {
 	l, err := o.start(ctx)
 	if err != nil {
 		return err
 	}
 	defer l.Close()
+	d, err := newLoad(ctx, l)
+	if err != nil {
+		return err
+	}
+	d.warmUp(ctx)
+	if len(d.broken) > 0 {
+		return errors.New(d.broken[0])
+	}
+	d.client.CloseIdleConnections()
 	before := make(map[int]float64)
 	for _, p := range l.Processes() {
 		if before[p.PID], err = cpu(filepath.Join("/proc", strconv.Itoa(p.PID))); err != nil {

@@ -87,6 +87,18 @@ func (d *load) run(ctx context.Context, rate float64) {
 	}
 }
 
+// rounds is how often all accounts are reset at once to warm up.
+const rounds = 3
+
+// warmUp resets the passwords of all accounts at once, a few times, so that pools of
+// connections are as large as they get before anything is judged.
+func (d *load) warmUp(ctx context.Context) {
+	for n := range rounds * cap(d.users) {
+		d.group.Go(func() { d.play(ctx, n, mix()[0]) })
+	}
+	d.group.Wait()
+}
+
 // patience is how long a caller goes on until there is an outcome, over restarts.
 const patience = 2 * time.Minute
 

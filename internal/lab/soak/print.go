@@ -31,7 +31,13 @@ func (f *findings) print(out io.Writer, before, after map[string]float64) {
 		fmt.Fprintf(out, "%-11s %-13s %12.1f %12.1f %12.1f %+10.2f %10.1f  %s\n",
 			v.process, v.resource, v.first, v.second, v.last, v.slope, v.second*v.part+v.most, word)
 	}
-	fmt.Fprintln(out, "\nQuarters are of the life of the last process of a name; the first one is not judged.")
+	fmt.Fprintln(out, "\nQuarters are of the life of the last process of a name; of the first one nothing is judged. What may grow:")
+	for _, r := range rules() {
+		fmt.Fprintf(out, "  %s: %s\n", r.resource, r.why)
+	}
+	for _, r := range brokerRules() {
+		fmt.Fprintf(out, "  %s of the broker: %s\n", r.resource, r.why)
+	}
 	f.printCosts(out)
 	fmt.Fprintln(out, "\nStreams on the broker's disk, MiB before and after; records and events are kept for 400 days:")
 	for _, name := range slices.Sorted(maps.Keys(after)) {

@@ -39,6 +39,10 @@ func restarts() []restart {
 	return list
 }
 
+// callsPerAccount is how many calls there may be for each account: some are two
+// requests.
+const callsPerAccount = 900
+
 // findings are what a run found.
 type findings struct {
 	*load
@@ -54,10 +58,14 @@ func (o options) soak(ctx context.Context) (*findings, error) {
 		return nil, err
 	}
 	defer l.Close()
+	if calls := o.rate * o.length.Seconds(); calls > float64(callsPerAccount*len(l.Directory.Users)) {
+		return nil, fmt.Errorf("%.0f calls are too many for %d accounts, which the lab's policy allows 1,000 a day each", calls, len(l.Directory.Users))
+	}
 	f := &findings{series: make(map[string]map[string][]point)}
 	if f.load, err = newLoad(ctx, l); err != nil {
 		return nil, err
 	}
+	f.warmUp(ctx)
 	running, cancel := context.WithTimeout(ctx, o.length)
 	defer cancel()
 	before := storeSizes(l.Broker.StoreDir)
@@ -66,6 +74,9 @@ func (o options) soak(ctx context.Context) (*findings, error) {
 	all.Go(func() { o.restartAll(running, l) })
 	f.sample(running, l, o.every)
 	all.Wait()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	for name, points := range f.series {
 		set := rules()
 		if name == "nats" {
@@ -84,7 +95,7 @@ func (o options) soak(ctx context.Context) (*findings, error) {
 		}
 	}
 	f.print(o.out, before, storeSizes(l.Broker.StoreDir))
-	return f, ctx.Err()
+	return f, nil
 }
 
 // restartAll restarts processes when their time has come.
