@@ -149,6 +149,7 @@ type Consumer struct {
 	claims map[reset.ID]memory
 
 	skewed atomic.Int64 // nanoseconds that our clock was last found behind; 0 is well
+	behind obs.Outage   // of our clock
 }
 
 // New returns a consumer that has not begun to work.
@@ -334,7 +335,7 @@ func (c *Consumer) release(ctx context.Context, d Delivery, f fate, log zerolog.
 	case handedBack:
 		err = d.HandBack(f.delay)
 		c.metrics.handedBack.WithLabelValues(f.reason).Inc()
-		log.Warn().Str(obs.Reason, f.reason).AnErr(obs.Cause, f.cause).Msg("request handed back")
+		log.WithLevel(levelOf(d.Attempt)).Str(obs.Reason, f.reason).AnErr(obs.Cause, f.cause).Msg("request handed back")
 	case dropped:
 		err = d.Drop(f.reason)
 		c.metrics.dropped.WithLabelValues(f.reason).Inc()
@@ -345,6 +346,15 @@ func (c *Consumer) release(ctx context.Context, d Delivery, f fate, log zerolog.
 	if err != nil {
 		log.Warn().AnErr(obs.Cause, err).Msg("telling the broker what became of a request; it will deliver it again")
 	}
+}
+
+// levelOf returns the level at which it is logged that a request was handed back
+// again: while the directory is away that is every few seconds for each request.
+func levelOf(attempt uint64) zerolog.Level {
+	if attempt&(attempt-1) == 0 { // 1, 2, 4, 8 …
+		return zerolog.WarnLevel
+	}
+	return zerolog.DebugLevel
 }
 
 // hold marks a request as in hand. It returns false if it already is: one

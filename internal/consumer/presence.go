@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"writeback/internal/envelope"
 	"writeback/internal/obs"
 	"writeback/internal/reset"
@@ -27,6 +29,7 @@ func (c *Consumer) announce(ctx context.Context, ready chan<- struct{}) error {
 		}
 	}()
 	var noted keyNote
+	var outage obs.Outage
 	for {
 		if err := c.cfg.Keys.Rotate(time.Now()); err != nil {
 			return err
@@ -40,8 +43,12 @@ func (c *Consumer) announce(ctx context.Context, ready chan<- struct{}) error {
 		switch {
 		case err != nil:
 			next = soon // the broker is away; it is said again at once when it is back
-			c.cfg.Logger.Warn().AnErr(obs.Cause, err).Msg("announcing this consumer")
-		case ready != nil:
+			c.cfg.Logger.WithLevel(outage.Level(zerolog.WarnLevel, err)).AnErr(obs.Cause, err).
+				Msg("this consumer cannot announce itself, so that no requests are sealed for it; it is tried until it can")
+		case outage.Over():
+			c.cfg.Logger.Info().Msg("this consumer has announced itself again")
+		}
+		if err == nil && ready != nil {
 			close(ready)
 			ready = nil
 		}

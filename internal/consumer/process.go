@@ -76,10 +76,11 @@ func (c *Consumer) process(ctx context.Context, d Delivery, leave func(), log *z
 	}
 	if ahead := h.Accepted.Sub(now); ahead > reset.ClockSkew {
 		c.skewed.Store(int64(ahead))
-		log.Error().Dur(obs.Skew, ahead).Msg("our clock is too far behind the publisher's to work on its requests")
+		log.WithLevel(c.behind.Level(zerolog.ErrorLevel, nil)).Dur(obs.Skew, ahead).Msg("our clock is too far behind the publisher's to work on its requests")
 		return fate{kind: handedBack, reason: aheadOfClock, delay: later}
 	}
 	c.skewed.Store(0)
+	c.behind.Over()
 	if !c.hold(ref.ID) {
 		return fate{kind: handedBack, reason: inHandHere, delay: soon}
 	}

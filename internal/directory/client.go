@@ -41,6 +41,8 @@ type Client struct {
 	groups  cache[string]            // DN by SID
 	members cache[map[[16]byte]bool] // who is in a privileged group, by SID of the domain
 
+	unlocated obs.Outage // of DNS
+
 	trials  sync.WaitGroup  // what runs beside requests
 	context context.Context // ends them
 	cancel  context.CancelFunc

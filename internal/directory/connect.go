@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
+	"github.com/rs/zerolog"
 
 	"writeback/internal/obs"
 	"writeback/internal/secret"
@@ -62,12 +63,15 @@ func (c *Client) connect(ctx context.Context, d *controller, others bool) (_ *co
 	if err := c.learn(ctx, cn); err != nil {
 		return nil, err
 	}
-	pdc := c.welcome(d)
-	event := d.log.Info()
-	if cn.hints == "" {
-		event = d.log.Warn()
+	now, news := c.welcome(cn)
+	level := zerolog.DebugLevel
+	switch {
+	case news && !now.hints:
+		level = zerolog.WarnLevel
+	case news:
+		level = zerolog.InfoLevel
 	}
-	event.Str(obs.DC, cn.dc).Bool(obs.PDC, pdc).Bool(obs.HistoryCheck, cn.hints != "").Msg("directory connected")
+	d.log.WithLevel(level).Str(obs.DC, now.dc).Bool(obs.PDC, now.pdc).Bool(obs.HistoryCheck, now.hints).Msg("directory connected")
 	return cn, nil
 }
 

@@ -41,7 +41,9 @@ type controller struct {
 	until   time.Time // it is left alone while there is another
 	retry   time.Time // it is left alone although there is no other
 	pauses  *backoff.ExponentialBackOff
-	trying  bool // beside requests
+	trying  bool      // beside requests
+	told    connected // what was last logged of it
+	outage  obs.Outage
 }
 
 // replace makes addresses those of the domain controllers, and forgets all
@@ -240,18 +242,28 @@ func (c *Client) leave(d *controller, began time.Time, err error, again bool) {
 	}
 	c.mu.Unlock()
 	c.closeIdle(d)
-	d.log.Warn().AnErr(obs.Cause, err).Dur(obs.Wait, pause).Msg("domain controller is left alone")
+	d.log.WithLevel(d.outage.Level(zerolog.WarnLevel, err)).AnErr(obs.Cause, err).Dur(obs.Wait, pause).Msg("domain controller is left alone")
 }
 
-// welcome says that d was connected to, and reports whether it is the PDC
-// emulator.
-func (c *Client) welcome(d *controller) bool {
+// A connected is what the log says of a domain controller that was connected to.
+type connected struct {
+	dc         string
+	pdc, hints bool
+}
+
+// welcome says that cn was made. It returns what there is to say of it, and
+// whether that was not known: most connections are further ones.
+func (c *Client) welcome(cn *conn) (now connected, news bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	d := cn.from
+	now = connected{cn.dc, c.isPDC(d), cn.hints != ""}
+	news = d.outage.Over() || d.told != now
+	d.told = now
 	if d.trouble != nil {
 		d.trouble, d.changed, d.until, d.retry = nil, time.Now(), time.Time{}, time.Time{}
 	}
-	return c.isPDC(d)
+	return now, news
 }
 
 // worked says that d did all that was asked of it, and not only let us in.

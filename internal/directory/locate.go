@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"writeback/internal/obs"
 )
 
@@ -40,9 +42,10 @@ func (c *Client) locate(ctx context.Context) error {
 	case err != nil && len(known) == 0:
 		return err
 	case err != nil:
-		c.log.Warn().AnErr(obs.Cause, err).Msg("DNS names no domain controllers; those known before are used")
+		c.log.WithLevel(c.unlocated.Level(zerolog.WarnLevel, err)).AnErr(obs.Cause, err).Msg("DNS names no domain controllers; those known before are used")
 		return nil
 	}
+	c.unlocated.Over()
 	c.replace(found)
 	if now := c.known(); !slices.Equal(now, known) {
 		c.log.Info().Str(obs.Directory, strings.Join(now, " ")).Msg("domain controllers found")

@@ -48,7 +48,7 @@ func TestPauses(t *testing.T) {
 		about := firstPause
 		for range 10 {
 			fail(false, about)
-			c.welcome(d)
+			c.welcome(&conn{from: d})
 			if first, _, wait, _ := c.choose(""); first != d || wait != 0 {
 				t.Error("a domain controller that is back is not used")
 			}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"writeback/internal/audit"
 	"writeback/internal/envelope"
 	"writeback/internal/obs"
@@ -24,10 +26,15 @@ const (
 
 // follow keeps the overview of a tenant until ctx ends.
 func (p *Publisher) follow(ctx context.Context, t *tenant) {
+	var outage obs.Outage
 	for ctx.Err() == nil {
+		begun := time.Now()
 		err := t.Broker.Follow(ctx, time.Now().Add(-followBack), followMost, t.day)
+		if time.Since(begun) > time.Minute {
+			outage.Over()
+		}
 		if ctx.Err() == nil {
-			p.cfg.Logger.Warn().Str(obs.Tenant, t.Name).AnErr(obs.Cause, err).Msg("reading the records for the overview; it begins anew")
+			p.cfg.Logger.WithLevel(outage.Level(zerolog.WarnLevel, err)).Str(obs.Tenant, t.Name).AnErr(obs.Cause, err).Msg("reading the records for the overview; it begins anew")
 			sleep(ctx, sweepFirst)
 		}
 	}

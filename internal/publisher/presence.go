@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -25,6 +26,8 @@ type presence struct {
 	skewed map[string]time.Time // when a replica was last heard of whose clock is not ours
 
 	malformed, unsigned time.Time // when such an announcement was last heard
+
+	garbled, strange, odd, off obs.Outage // of what is logged of them
 }
 
 type consumer struct {
@@ -45,19 +48,19 @@ func (p *presence) hear(b []byte) {
 	now := time.Now()
 	a, err := envelope.ParseAnnouncement(b)
 	if err != nil {
-		p.log.Warn().Msg("an announcement is malformed")
+		p.log.WithLevel(p.garbled.Level(zerolog.WarnLevel, nil)).Msg("an announcement is malformed")
 		p.note(&p.malformed, now)
 		return
 	}
 	log := p.log.With().Str(obs.Consumer, a.Replica).Logger()
 	if a.Tenant != p.t.Name || !p.t.Consumers.Verify(a.Signer, now, seal.KindAnnounce, a.Signed(), a.Sig) {
-		log.Warn().Msg("an announcement is not signed by a pinned consumer; nothing is sealed for it")
+		log.WithLevel(p.strange.Level(zerolog.WarnLevel, errors.New(a.Replica))).Msg("an announcement is not signed by a pinned consumer; nothing is sealed for it")
 		p.note(&p.unsigned, now)
 		return
 	}
 	box, err := seal.NewBox(a.Box[:])
 	if err != nil {
-		log.Warn().AnErr(obs.Cause, err).Msg("an announcement has no usable sealing key")
+		log.WithLevel(p.odd.Level(zerolog.WarnLevel, errors.New(a.Replica))).AnErr(obs.Cause, err).Msg("an announcement has no usable sealing key")
 		return
 	}
 	p.mu.Lock()
@@ -75,14 +78,14 @@ func (p *presence) hear(b []byte) {
 	}
 	switch ahead := a.Time.Sub(now); {
 	case ahead > reset.ClockSkew, -ahead > reset.Presence+reset.ClockSkew:
-		log.Error().Dur(obs.Skew, ahead).Msg("a consumer's clock and ours differ too much; nothing is sealed for it")
+		log.WithLevel(p.off.Level(zerolog.ErrorLevel, errors.New(a.Replica))).Dur(obs.Skew, ahead).Msg("a consumer's clock and ours differ too much; nothing is sealed for it")
 		delete(p.seen, a.Replica)
 		p.skewed[a.Replica] = now
 		return
 	case -ahead > oldest:
 		// Its clock is behind, or this one was on its way for long: the
 		// next one tells. Until then we know no more than before.
-		log.Warn().Dur(obs.Skew, ahead).Msg("a consumer's announcement is late, or its clock and ours differ too much; if they all are, nothing is sealed for it any more")
+		log.WithLevel(p.off.Level(zerolog.WarnLevel, errors.New(a.Replica))).Dur(obs.Skew, ahead).Msg("a consumer's announcement is late, or its clock and ours differ too much; if they all are, nothing is sealed for it any more")
 		p.skewed[a.Replica] = now
 		return
 	}

@@ -172,6 +172,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 // sweep closes, now and every minute, what nobody else will.
 func (p *Publisher) sweep(ctx context.Context, t *tenant) {
 	ended := make(map[reset.ID]bool) // those of the last round that had
+	var outage obs.Outage
 	for back := startBack; ctx.Err() == nil; {
 		seen := make(map[reset.ID]bool) // and whether it has ended
 		err := t.Broker.Scan(ctx, time.Now().Add(-back), func(ref reset.Ref) error {
@@ -194,8 +195,9 @@ func (p *Publisher) sweep(ctx context.Context, t *tenant) {
 		})
 		if err == nil {
 			back = sweepBack
+			outage.Over()
 		} else if ctx.Err() == nil {
-			p.cfg.Logger.Warn().Str(obs.Tenant, t.Name).AnErr(obs.Cause, err).Msg("looking for requests that were left open")
+			p.cfg.Logger.WithLevel(outage.Level(zerolog.WarnLevel, err)).Str(obs.Tenant, t.Name).AnErr(obs.Cause, err).Msg("looking for requests that were left open")
 		}
 		ended = seen
 		sleep(ctx, sweepEvery)

@@ -9,9 +9,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -37,14 +39,17 @@ const (
 // A Conn is a connection that is kept up for ever: it begins to connect in the
 // background and comes back after every loss.
 type Conn struct {
-	nc  *nats.Conn
-	js  jetstream.JetStream
-	log zerolog.Logger
+	nc    *nats.Conn
+	later atomic.Pointer[nats.Conn] // the same for what runs before there is one; nil until Connect has it
+	js    jetstream.JetStream
+	log   zerolog.Logger
 
 	mu      sync.Mutex
 	lost    time.Time     // when the connection was lost; zero while it is up
 	failed  error         // why the last attempt ended before the broker was asked to let us in
 	renewed chan struct{} // closed at the next reconnect
+
+	unreached, refused, pulls obs.Outage // of what is logged
 }
 
 // Timings of a connection. A server that hangs is left after two pings without an
@@ -52,6 +57,8 @@ type Conn struct {
 const (
 	pingInterval   = 2 * time.Second
 	reconnectWait  = 250 * time.Millisecond
+	quickRounds    = 24              // that are so close to each other: about ten seconds of them
+	slowWait       = 5 * time.Second // later, at most
 	connectTimeout = 5 * time.Second
 	awayAfter      = time.Second
 )
@@ -67,7 +74,7 @@ func Connect(cfg Config, role Role, log zerolog.Logger) (*Conn, error) {
 		return nil, err
 	}
 	c := &Conn{log: log, lost: time.Now(), renewed: make(chan struct{})}
-	d := &dialer{cfg: cfg, log: log, files: f, note: c.noteFailed}
+	d := &dialer{cfg: cfg, log: log, files: f, note: c.noteFailed, nc: &c.later}
 	opts := []nats.Option{
 		nats.Name("writeback " + string(role)),
 		func(o *nats.Options) error { d.signIn(o); return nil },
@@ -76,8 +83,10 @@ func Connect(cfg Config, role Role, log zerolog.Logger) (*Conn, error) {
 		nats.CustomInboxPrefix("_IN." + string(role)),
 		nats.RetryOnFailedConnect(true),
 		nats.MaxReconnects(-1),
-		nats.ReconnectWait(reconnectWait),
-		nats.ReconnectJitter(reconnectWait, reconnectWait),
+		nats.CustomReconnectDelay(func(round int) time.Duration {
+			c.noteAway()
+			return reconnectDelay(round)
+		}),
 		nats.IgnoreAuthErrorAbort(), // a credential may be put right while we run
 		nats.IgnoreDiscoveredServers(),
 		nats.SkipHostLookup(),
@@ -95,12 +104,14 @@ func Connect(cfg Config, role Role, log zerolog.Logger) (*Conn, error) {
 			}
 		}),
 		nats.ConnectHandler(func(nc *nats.Conn) {
-			c.setLost(time.Time{})
+			c.setUp()
 			c.log.Info().Str(obs.Server, nc.ConnectedServerName()).Msg("broker connected")
 		}),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			c.log.Warn().AnErr(obs.Cause, err).Msg("broker disconnected")
-			c.setLost(time.Now())
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.lost, c.failed = time.Now(), err
 		}),
 		nats.ReconnectHandler(c.onReconnect),
 	}
@@ -110,7 +121,7 @@ func Connect(cfg Config, role Role, log zerolog.Logger) (*Conn, error) {
 	if c.nc, err = nats.Connect(strings.Join(cfg.servers(), ","), opts...); err != nil {
 		return nil, fmt.Errorf("connecting to the broker: %w", err)
 	}
-	d.nc.Store(c.nc)
+	c.later.Store(c.nc)
 	if c.js, err = jetstream.New(c.nc); err != nil {
 		return nil, err
 	}
@@ -132,16 +143,46 @@ func (c *Conn) AwaitConnected(ctx context.Context) error {
 		select {
 		case <-status:
 		case <-ctx.Done():
-			err := c.nc.LastError() // nil unless the broker said it
-			if err == nil {
-				c.mu.Lock()
-				err = c.failed
-				c.mu.Unlock()
-			}
-			return fmt.Errorf("connecting to the broker: %w", errors.Join(err, ctx.Err()))
+			c.noteSaid()
+			return fmt.Errorf("connecting to the broker: %w", errors.Join(c.why(), ctx.Err()))
 		}
 	}
 	return nil
+}
+
+// why returns why there is no connection, as far as that is known.
+func (c *Conn) why() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.failed
+}
+
+// noteSaid remembers what the broker, or TLS, said to the last attempt. It waits
+// for a dial to end.
+func (c *Conn) noteSaid() {
+	if nc := c.later.Load(); nc != nil {
+		if err := nc.LastError(); err != nil {
+			c.noteFailed(err)
+		}
+	}
+}
+
+// noteAway logs that there is no connection, if there has been none for a while.
+func (c *Conn) noteAway() {
+	c.noteSaid()
+	if !c.away() {
+		return
+	}
+	err := c.why()
+	c.log.WithLevel(c.unreached.Level(zerolog.WarnLevel, err)).AnErr(obs.Cause, err).Msg("the broker cannot be reached; it is tried until it can")
+}
+
+// reconnectDelay returns how long to wait after a round of attempts at all
+// servers: a quarter to half a second at first, and later up to five seconds.
+func reconnectDelay(round int) time.Duration {
+	wait := reconnectWait << min(max(round-quickRounds, 0), 8)
+	wait = min(wait, slowWait/2)
+	return wait + rand.N(wait)
 }
 
 // noteFailed remembers why an attempt to connect failed, which nats.go forgets.
@@ -193,15 +234,21 @@ func (c *Conn) Close() {
 
 // onError logs what nats.go reports outside any call. A denied publish shows up
 // here only: its sender sees a time-out.
-func (c *Conn) onError(_ *nats.Conn, _ *nats.Subscription, err error) {
-	c.log.Error().AnErr(obs.Cause, err).Msg("broker error")
+func (c *Conn) onError(nc *nats.Conn, _ *nats.Subscription, err error) {
+	level := zerolog.ErrorLevel
+	if !nc.IsConnected() { // it refuses us, at every attempt
+		level = c.refused.Level(level, err)
+	}
+	c.log.WithLevel(level).AnErr(obs.Cause, err).Msg("broker error")
 }
 
-// setLost notes when the connection was lost; zero is that it is up.
-func (c *Conn) setLost(at time.Time) {
+// setUp notes that there is a connection.
+func (c *Conn) setUp() {
+	c.unreached.Over()
+	c.refused.Over()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.lost = at
+	c.lost, c.failed = time.Time{}, nil
 }
 
 // away reports whether there has been no connection for a while, so that there
@@ -213,8 +260,8 @@ func (c *Conn) away() bool {
 }
 
 func (c *Conn) onReconnect(nc *nats.Conn) {
+	c.setUp()
 	c.mu.Lock()
-	c.lost = time.Time{}
 	close(c.renewed)
 	c.renewed = make(chan struct{})
 	c.mu.Unlock()
@@ -242,9 +289,13 @@ func (c *Conn) untilReconnect(ctx context.Context) (context.Context, context.Can
 // does not wait for a dial to end.
 func (c *Conn) Check(context.Context) error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.lost.IsZero() {
-		return errors.New("the broker cannot be reached")
+	up := c.lost.IsZero()
+	c.mu.Unlock()
+	if up {
+		return nil
 	}
-	return nil
+	if err := c.why(); err != nil {
+		return fmt.Errorf("the broker cannot be reached: %w", err)
+	}
+	return errors.New("the broker cannot be reached")
 }

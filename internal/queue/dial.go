@@ -21,7 +21,7 @@ type dialer struct {
 	log  zerolog.Logger
 	note func(error) // is told why a dial failed
 
-	nc     atomic.Pointer[nats.Conn] // nil until Connect has it
+	nc     *atomic.Pointer[nats.Conn] // nil until Connect has it
 	files  *files
 	broken string // what was last logged of the files
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
 
 	"writeback/internal/obs"
 	"writeback/internal/reset"
@@ -100,14 +101,16 @@ func (t *Tenant) Take(ctx context.Context) (*Delivery, error) {
 		d, err := t.takeOnce(ctx)
 		switch {
 		case d != nil:
+			t.c.pulls.Over()
 			return d, nil
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		case err == nil:
+			t.c.pulls.Over()
 			pause.Reset()
 			continue
 		}
-		t.c.log.Warn().AnErr(obs.Cause, err).Msg("pulling a request")
+		t.c.log.WithLevel(t.c.pulls.Level(zerolog.WarnLevel, err)).AnErr(obs.Cause, err).Msg("pulling a request")
 		select {
 		case <-time.After(pause.NextBackOff()):
 		case <-ctx.Done():
