@@ -18,6 +18,7 @@ import (
 type process struct {
 	name, log string
 	pid       int // guarded by Lab.mu
+	command   func() *exec.Cmd
 	stop      chan struct{}
 	ended     chan struct{}
 }
@@ -38,7 +39,7 @@ func (l *Lab) run(name string, command func() *exec.Cmd) (*process, error) {
 	if err := os.MkdirAll(l.path("logs"), 0o700); err != nil {
 		return nil, err
 	}
-	p := &process{name: name, log: l.path("logs", name+".log"), stop: make(chan struct{}), ended: make(chan struct{})}
+	p := &process{name: name, log: l.path("logs", name+".log"), command: command, stop: make(chan struct{}), ended: make(chan struct{})}
 	first := make(chan error, 1)
 	go func() {
 		// The death signal is about the thread that started the process.
