@@ -57,15 +57,21 @@ func startWith(t testing.TB, opts Options) *Lab {
 	}
 	t.Cleanup(func() {
 		l.Close()
-		if t.Failed() {
-			logs, _ := filepath.Glob(l.path("logs", "*.log"))
-			for _, path := range logs {
-				text, _ := os.ReadFile(path)
-				t.Logf("%s:\n%s", path, text)
-			}
-		}
+		l.tellOnFailure(t)
 	})
 	return l
+}
+
+// tellOnFailure prints all logs of a test that failed.
+func (l *Lab) tellOnFailure(t testing.TB) {
+	if !t.Failed() {
+		return
+	}
+	logs, _ := filepath.Glob(l.path("logs", "*.log"))
+	for _, path := range logs {
+		text, _ := os.ReadFile(path)
+		t.Logf("%s:\n%s", path, text)
+	}
 }
 
 // An output is a writer that can be read at the same time.

@@ -34,14 +34,7 @@ func outageOf(t *testing.T) time.Duration {
 // awayFor takes a process away until back is called.
 func (l *Lab) awayFor(t *testing.T, name string) (back func()) {
 	t.Helper()
-	l.mu.Lock()
-	i := slices.IndexFunc(l.processes, func(p *process) bool { return p.name == name })
-	if i < 0 {
-		l.mu.Unlock()
-		t.Fatalf("there is no process %s", name)
-	}
-	p := l.processes[i]
-	l.mu.Unlock()
+	p := l.named(t, name)
 	l.leave(p)
 	return func() {
 		t.Helper()
@@ -52,6 +45,20 @@ func (l *Lab) awayFor(t *testing.T, name string) (back func()) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// named returns the process with that name.
+func (l *Lab) named(t *testing.T, name string) *process {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, p := range l.processes {
+		if p.name == name {
+			return p
+		}
+	}
+	t.Fatalf("there is no process %s", name)
+	return nil
 }
 
 // A footprint is what a program takes.

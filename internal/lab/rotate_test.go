@@ -117,6 +117,12 @@ func (c *callersAt) reset(upn string, i, n int) (r response, err error) {
 	return r, err
 }
 
+// end has no more resets begin, and waits for the last ones.
+func (c *callersAt) end() {
+	close(c.stop)
+	c.wg.Wait()
+}
+
 // more waits for resets that begin now.
 func (c *callersAt) more(n int64) {
 	c.t.Helper()
@@ -197,8 +203,7 @@ func TestKeyRotation(t *testing.T) {
 
 	// The old ones end.
 	round(time.Now().UTC())
-	close(traffic.stop)
-	traffic.wg.Wait()
+	traffic.end()
 	t.Logf("%d resets", traffic.applied.Load())
 
 	if got := l.get(t, e, first.ID); got.Code != "applied" || !got.Final {
