@@ -83,6 +83,7 @@ var allowed = map[string][]string{
 	"internal/testkit/broker":          {"queue", "testkit", "testkit/pki"},
 	"internal/testkit/netns":           {"testkit"},
 	"internal/testkit/browser":         {"testkit", "testkit/npm"},
+	"internal/testkit/prometheus":      {"testkit"},
 	"internal/testkit/tunnel":          {},
 	"internal/testkit/withdomain":      {"testkit/samba"},
 	"internal/directory/directorytest": {"directory", "reset", "secret", "testkit"},
