@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -21,7 +22,7 @@ import (
 // settings is consumer.yaml.
 type settings struct {
 	Tenant           string           `yaml:"tenant"`            // as the publishers name it; must be there
-	Replica          string           `yaml:"replica"`           // name of this replica, which no other one of the tenant has; must be there
+	Replica          string           `yaml:"replica"`           // name of this replica, which no other one of the tenant has; if it is left out, the machine's host name
 	Workers          int              `yaml:"workers"`           // requests in hand at once: 1 to 64
 	SoftStop         time.Duration    `yaml:"soft_stop"`         // how long what is in hand may take when the program is to stop: up to 80s
 	OperationsListen string           `yaml:"operations_listen"` // host:port of health and metrics; must be there
@@ -74,6 +75,11 @@ func load(path string) (*loaded, error) {
 func (l *loaded) read() (err error) {
 	if err := reset.ValidName(l.Tenant); err != nil {
 		return fmt.Errorf("tenant: %q: %w", l.Tenant, err)
+	}
+	if l.Replica == "" {
+		if l.Replica, err = os.Hostname(); err != nil {
+			return fmt.Errorf("replica: is missing, and this machine has no name: %w", err)
+		}
 	}
 	if err := reset.ValidName(l.Replica); err != nil {
 		return fmt.Errorf("replica: %q: %w", l.Replica, err)

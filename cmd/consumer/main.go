@@ -18,6 +18,7 @@ func main() {
 		{Name: "init", About: "makes the keys that are missing and prints the public ones", Run: initKeys},
 		{Name: "check", About: "says what stands in the way of resets, and changes nothing", Run: check},
 		{Name: "run", About: "runs the consumer", Run: run},
+		{Name: "health", About: "asks a consumer that runs whether it is ready", Run: health},
 	})
 }
 
