@@ -6,13 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync/atomic"
-	"time"
 )
-
-// userTimeout is how long TCP may hold data that the other side has not
-// confirmed. It is the time that a modify has: what has not arrived by then
-// must not arrive later.
-const userTimeout = 5 * time.Second
 
 // maxAnswer bounds what a domain controller may answer to one request, in
 // bytes. A rootDSE has about 10 KiB; the LDAP library has no bound of its own.

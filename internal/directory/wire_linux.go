@@ -2,9 +2,15 @@ package directory
 
 import (
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// userTimeout is how long TCP may hold data that the other side has not
+// confirmed. It is the time that a modify has: what has not arrived by then
+// must not arrive later.
+const userTimeout = 5 * time.Second
 
 // setUserTimeout sets TCP_USER_TIMEOUT (RFC 5482) before the connection is
 // made, so that it bounds everything that is ever sent on it.
