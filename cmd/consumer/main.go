@@ -17,8 +17,9 @@ func main() {
 	cli.Main("consumer", "applies password resets from the cloud to Active Directory", []cli.Command{
 		{Name: "init", About: "makes the keys that are missing and prints the public ones", Run: initKeys},
 		{Name: "check", About: "says what stands in the way of resets, and changes nothing", Run: check},
-		{Name: "run", About: "runs the consumer", Run: run},
+		{Name: "run", About: "runs the consumer", Run: serve},
 		{Name: "health", About: "asks a consumer that runs whether it is ready", Run: health},
+		{Name: "service", About: "makes it a service of Windows", Run: manage},
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"math"
 	"net"
 	"sync"
@@ -21,10 +22,12 @@ import (
 	"writeback/internal/unseal"
 )
 
-func run(ctx context.Context, args []string, std cli.Streams) error {
+// run is the consumer. It calls ready when it works.
+func run(ctx context.Context, args []string, std cli.Streams, ready func()) error {
 	fs := flag.NewFlagSet("consumer run", flag.ContinueOnError)
 	fs.SetOutput(std.Err)
 	path := fs.String("config", "consumer.yaml", "configuration `file`")
+	logFile := fs.String("log", "", "`file` that the log goes to as well; at 10 MiB another is begun, and one is kept")
 	validate := fs.Bool("validate", false, "check the configuration and do nothing")
 	if err := cli.Parse(fs, args); err != nil {
 		return err
@@ -34,6 +37,14 @@ func run(ctx context.Context, args []string, std cli.Streams) error {
 		return cli.Usage(err)
 	}
 	obs.SetUp()
+	if *logFile != "" {
+		file, err := obs.OpenLogFile(*logFile)
+		if err != nil {
+			return cli.Usagef("-log: %w", err)
+		}
+		defer file.Close()
+		std.Err = io.MultiWriter(std.Err, file)
+	}
 	log := obs.NewLogger(std.Err, "consumer").Level(cfg.level).With().Str(obs.Consumer, cfg.Replica).Logger()
 	dir, err := directory.New(cfg.Directory, log)
 	if err != nil {
@@ -123,6 +134,7 @@ func run(ctx context.Context, args []string, std cli.Streams) error {
 	parts.Go(func() error {
 		return obs.Serve(running, opsListener, obs.Handler(reg, checks...), 10*time.Second, time.Second, log)
 	})
+	ready()
 	parts.Go(func() error { return obs.Notify(working, c.Alive, log, checks...) })
 	parts.Go(func() error {
 		if err := conn.AwaitConnected(running); err != nil {

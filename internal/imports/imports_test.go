@@ -33,6 +33,11 @@ var allowed = map[string][]string{
 	"internal/cli":    {"secret", "obs"}, // protects the process before anything is read; says its version
 	"internal/obs":    {},
 
+	// Windows: the service and its events.
+	"internal/eventlog":     {"reset", "obs"},
+	"internal/eventlog/gen": {"eventlog"},
+	"internal/service":      {"cli", "config", "eventlog", "secret"},
+
 	// Mechanisms.
 	"internal/seal":     {"secret", "config"},
 	"internal/unseal":   {"secret", "seal"},
@@ -69,7 +74,7 @@ var allowed = map[string][]string{
 
 	// Wiring.
 	"cmd/publisher": {"reset", "secret", "config", "cli", "obs", "seal", "envelope", "audit", "queue", "portal", "portal/pages", "portal/resetpage", "portal/signinpage", "portal/changepage", "portal/adminpage", "signin", "publisher", "tenants", "ticket"},
-	"cmd/consumer":  {"reset", "secret", "config", "cli", "obs", "seal", "unseal", "envelope", "audit", "queue", "consumer", "directory", "directory/policy", "guard"},
+	"cmd/consumer":  {"reset", "secret", "config", "cli", "obs", "seal", "unseal", "envelope", "audit", "queue", "consumer", "directory", "directory/policy", "guard", "service"},
 	"cmd/audit":     {"reset", "config", "cli", "obs", "seal", "audit", "queue", "trail", "inspect", "export", "report"},
 	"cmd/demo":      {"lab", "obs"},
 
