@@ -27,7 +27,7 @@ func open(path string, flags, denied uint32) (*os.File, error) {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	f := os.NewFile(uintptr(h), path)
-	if err := owned(h, denied); err != nil {
+	if err := owned(h, flags, denied); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -35,7 +35,7 @@ func open(path string, flags, denied uint32) (*os.File, error) {
 }
 
 // owned looks at the open file, not at its path, which may change meanwhile.
-func owned(h windows.Handle, denied uint32) error {
+func owned(h windows.Handle, flags, denied uint32) error {
 	kind, err := windows.GetFileType(h)
 	if err != nil {
 		return err
@@ -48,7 +48,7 @@ func owned(h windows.Handle, denied uint32) error {
 		return err
 	}
 	switch {
-	case info.FileAttributes&windows.FILE_ATTRIBUTE_REPARSE_POINT != 0:
+	case flags&windows.FILE_FLAG_OPEN_REPARSE_POINT != 0 && info.FileAttributes&windows.FILE_ATTRIBUTE_REPARSE_POINT != 0:
 		return errors.New("is a link; a secret file must not be")
 	case info.FileAttributes&windows.FILE_ATTRIBUTE_DIRECTORY != 0:
 		return errors.New("is not a regular file")

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"path"
 	"slices"
@@ -134,13 +135,18 @@ var sole = map[string][]string{
 	"github.com/nats-io/jwt/v2":  {"internal/tenants"},
 	"github.com/coreos/go-oidc":  {"internal/signin"},
 	"golang.org/x/oauth2":        {"internal/signin"},
+	// What is of Windows alone; the rest of the code knows no system.
+	"golang.org/x/sys/windows": {"internal/config", "internal/secret", "internal/directory", "internal/eventlog", "internal/service", "cmd/consumer"},
+
 	"github.com/go-ldap/ldap/v3": {"internal/directory", "internal/directory/directorytest", "internal/testkit/samba", "internal/testkit/fakead"},
 }
 
-func list(t *testing.T) map[string]pkg {
+// list returns all packages as a system has them.
+func list(t *testing.T, system string) map[string]pkg {
 	t.Helper()
 	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,Deps", "./...")
 	cmd.Dir = "../.."
+	cmd.Env = append(os.Environ(), "GOOS="+system)
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
@@ -196,8 +202,10 @@ func violations(packages map[string]pkg) []string {
 }
 
 func TestImports(t *testing.T) {
-	for _, v := range violations(list(t)) {
-		t.Error(v)
+	for _, system := range []string{"linux", "windows"} {
+		for _, v := range violations(list(t, system)) {
+			t.Errorf("%s: %s", system, v)
+		}
 	}
 }
 
@@ -210,13 +218,14 @@ func TestImportsFindsViolations(t *testing.T) {
 		{"the portal past its interface", "internal/portal", module + "internal/publisher", "internal/portal imports internal/publisher"},
 		{"the queue looking inside", "internal/queue", module + "internal/seal", "internal/queue imports internal/seal"},
 		{"a second user of the broker's library", "internal/consumer", "github.com/nats-io/nats.go/jetstream", "which only internal/queue may"},
+		{"another that knows Windows", "internal/consumer", "golang.org/x/sys/windows/svc", "which only internal/config may"},
 		{"a second user of LDAP", "internal/guard", "github.com/go-ldap/ldap/v3", "which only internal/directory may"},
 		{"the cloud able to open", "cmd/publisher", module + "internal/unseal", "cannot open what it sealed"},
 		{"a package without a rule", "internal/novel", "fmt", "has no rule"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			packages := list(t)
+			packages := list(t, "linux")
 			p := packages[tt.importer]
 			p.Imports = append(slices.Clone(p.Imports), tt.dep)
 			p.Deps = append(slices.Clone(p.Deps), tt.dep)

@@ -21,8 +21,10 @@ const (
 // the service has.
 func ProtectProcess() error {
 	set := windows.NewLazySystemDLL("kernel32.dll").NewProc("WerSetFlags")
-	if result, _, _ := set.Call(reportNoHeap | reportNoUI); result != 0 {
-		return fmt.Errorf("keeping memory out of reports of crashes: result %#x", result)
+	if set.Find() == nil { // else a Windows without reports, such as Nano Server
+		if result, _, _ := set.Call(reportNoHeap | reportNoUI); result != 0 {
+			return fmt.Errorf("keeping memory out of reports of crashes: result %#x", result)
+		}
 	}
 	go func() {
 		for range time.Tick(collectEvery) {
