@@ -8,7 +8,7 @@ VERSION := $(shell git describe --tags --always --abbrev=12 --dirty=+dirty 2>/de
 COMMIT := $(shell git rev-parse HEAD 2>/dev/null)
 STAMP := -X writeback/internal/obs.version=$(VERSION) -X writeback/internal/obs.commit=$(COMMIT)
 
-.PHONY: demo test bin lint cc bench bench-audit chaos fuzz docs soak idle lint-windows clean
+.PHONY: demo test bin lint cc bench bench-audit chaos fuzz docs soak idle lint-windows release clean
 
 # Everything on this machine: a domain controller, the broker, two consumers, a
 # publisher. DEMO holds flags, for example: make demo DEMO='-once -directory fake'
@@ -20,6 +20,7 @@ demo: bin
 test: bin lint cc
 	$(GO) build -o bin/ ./internal/testkit/withdomain
 	bin/withdomain $(GO) test -race -shuffle=on -parallel 4 -timeout 14m $(TEST) ./...
+	cd tools && $(GO) test -shuffle=on ./...
 
 # The programs, and the broker that go.mod names.
 bin:
@@ -40,7 +41,12 @@ lint:
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
 	$(MAKE) lint-windows
 	$(GO) mod tidy -diff
-	cd tools && $(GO) mod tidy -diff
+	cd tools && $(GO) vet ./... && $(GO) tool staticcheck ./... && $(GO) mod tidy -diff
+
+# Archives, Debian packages and what belongs to them, in dist/; the same commit gives the
+# same bytes.
+release:
+	cd tools && $(GO) run ./release -root .. -out ../dist
 
 # The consumer as it is built for Windows; what its tests run on is not there, so
 # that they are taken for missing.
@@ -94,4 +100,4 @@ fuzz:
 	  done; done
 
 clean:
-	rm -rf bin
+	rm -rf bin dist
