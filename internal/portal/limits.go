@@ -65,20 +65,24 @@ func (l Limits) Check() error {
 // passwords 1,200 × 32 min / 3 = 12,800, 5 %.
 const places = 1 << 18
 
-// A table has something for each of any number of names, in memory that never
-// grows. Names that fall on one place share it: they are then limited together,
-// which errs on the safe side. Which names these are depends on a random seed,
-// so that nobody can choose them.
+// partPlaces is how many places are made at once, when a name falls on one of them:
+// most publishers hear of a few thousand names.
+const partPlaces = 64
+
+// A table has something for each of any number of names, in memory that is bounded:
+// at most that of all places. Names that fall on one place share it: they are then
+// limited together, which errs on the safe side. Which names these are depends on a
+// random seed, so that nobody can choose them.
 type table[N comparable, P any] struct {
 	seed  maphash.Seed
 	start time.Time
 
-	mu     sync.Mutex // guards what follows
-	places []P
+	mu    sync.Mutex // guards what follows
+	parts [places / partPlaces]*[partPlaces]P
 }
 
 func newTable[N comparable, P any]() *table[N, P] {
-	return &table[N, P]{seed: maphash.MakeSeed(), start: time.Now(), places: make([]P, places)}
+	return &table[N, P]{seed: maphash.MakeSeed(), start: time.Now()}
 }
 
 // with calls f with the place of name and the time since the table was made.
@@ -86,7 +90,11 @@ func (t *table[N, P]) with(name N, f func(*P, time.Duration)) {
 	i := maphash.Comparable(t.seed, name) % places
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	f(&t.places[i], time.Since(t.start))
+	part := &t.parts[i/partPlaces]
+	if *part == nil {
+		*part = new([partPlaces]P)
+	}
+	f(&(*part)[i%partPlaces], time.Since(t.start))
 }
 
 // A bucket says when all that was taken from it has come back. The zero bucket
