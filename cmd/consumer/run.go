@@ -7,7 +7,6 @@ import (
 	"io"
 	"math"
 	"net"
-	"sync"
 	"time"
 
 	"writeback/internal/audit"
@@ -75,7 +74,7 @@ func run(ctx context.Context, args []string, std cli.Streams, ready func()) erro
 	}
 	defer conn.Close()
 	tenant := conn.OnPremises(cfg.Tenant)
-	reg := obs.NewRegistry()
+	reg := obs.NewRegistry("consumer")
 	c, err := consumer.New(consumer.Config{
 		Tenant:     cfg.Tenant,
 		Log:        audit.NewLog(cfg.signer, cfg.Replica),
@@ -110,9 +109,10 @@ func run(ctx context.Context, args []string, std cli.Streams, ready func()) erro
 	log.Info().Str(obs.Version, obs.BuildVersion()).Msg("consumer started")
 	defer log.Info().Msg("consumer stopped")
 
-	checkDirectory := every(15*time.Second, dir.Check)
+	health := newChecks(ctx, conn, dir, c.Clock, rules.Check)
+	cfg.watch(reg, conn, dir, health)
 	go func() {
-		if err := checkDirectory(ctx); err != nil && ctx.Err() == nil {
+		if err := health.directory.Run(ctx); err != nil && ctx.Err() == nil {
 			log.Error().AnErr(obs.Cause, err).Msg("the directory cannot be used; requests wait in the queue until it can")
 		}
 	}()
@@ -125,17 +125,11 @@ func run(ctx context.Context, args []string, std cli.Streams, ready func()) erro
 		defer stop()
 		return c.Run(working)
 	})
-	checks := []obs.Check{
-		{Name: "broker", Run: conn.Check},
-		{Name: "directory", Run: checkDirectory},
-		{Name: "clock", Run: c.Clock},
-		{Name: "policy", Run: func(context.Context) error { return rules.Check() }},
-	}
 	parts.Go(func() error {
-		return obs.Serve(running, opsListener, obs.Handler(reg, checks...), 10*time.Second, time.Second, log)
+		return obs.Serve(running, opsListener, obs.Handler(reg, health.all()...), 10*time.Second, time.Second, log)
 	})
 	ready()
-	parts.Go(func() error { return obs.Notify(working, c.Alive, log, checks...) })
+	parts.Go(func() error { return obs.Notify(working, c.Alive, log, health.all()...) })
 	parts.Go(func() error {
 		if err := conn.AwaitConnected(running); err != nil {
 			return nil // stopped before the broker was there
@@ -168,23 +162,3 @@ func announced(r policy.Rules) envelope.Rules {
 }
 
 func seconds(d time.Duration) uint32 { return uint32(min(d/time.Second, math.MaxUint32)) }
-
-// every makes check remember its result for a while, so that a probe of health
-// costs the directory no connection of its own each time.
-func every(d time.Duration, check func(context.Context) error) func(context.Context) error {
-	var mu sync.Mutex
-	var at time.Time
-	var last error
-	return func(ctx context.Context) error {
-		mu.Lock()
-		defer mu.Unlock()
-		if time.Since(at) < d {
-			return last
-		}
-		err := check(ctx)
-		if ctx.Err() == nil { // a probe that was given up says nothing
-			last, at = err, time.Now()
-		}
-		return err
-	}
-}

@@ -47,7 +47,7 @@ func serve(ctx context.Context, args []string, std cli.Streams) error {
 	if err != nil {
 		return cli.Usagef("%s: tokens_file: %w", *path, err)
 	}
-	reg := obs.NewRegistry()
+	reg := obs.NewRegistry("publisher")
 	people, err := signin.NewSet(cfg.SignIn, log, reg)
 	if err != nil {
 		return cli.Usagef("%s: %w", *path, err)
@@ -89,10 +89,12 @@ func serve(ctx context.Context, args []string, std cli.Streams) error {
 	if err := cfg.addPages(frame, pub, desk, people, guesses, tokens); err != nil {
 		return err
 	}
-	apiListener, err := listen(cfg.Listen, cfg.TLS, log)
+	apiListener, apiEnd, err := listen(cfg.Listen, cfg.TLS, log)
 	if err != nil {
 		return err
 	}
+	health := checks(conn, pub, people)
+	cfg.watch(reg, conn, tokens, apiEnd, health)
 	opsListener, err := net.Listen("tcp", cfg.OperationsListen)
 	if err != nil {
 		return err
@@ -117,7 +119,6 @@ func serve(ctx context.Context, args []string, std cli.Streams) error {
 		tokens.Watch(serving, noteTokens(pub))
 		return nil
 	})
-	health := checks(conn, pub, people)
 	parts.Go(func() error {
 		return obs.Serve(running, opsListener, obs.Handler(reg, health...), 10*time.Second, time.Second, log)
 	})
@@ -177,14 +178,17 @@ func (l *loaded) stores(conn *queue.Conn) map[string]ticket.Store {
 	return stores
 }
 
-// listen listens on addr, with TLS if there are files for it.
-func listen(addr string, files *tlsFiles, log zerolog.Logger) (net.Listener, error) {
+// listen listens on addr, with TLS if there are files for it; end returns when
+// their certificate ends.
+func listen(addr string, files *tlsFiles, log zerolog.Logger) (l net.Listener, end func() time.Time, err error) {
 	if files == nil {
-		return net.Listen("tcp", addr)
+		l, err = net.Listen("tcp", addr)
+		return l, func() time.Time { return time.Time{} }, err
 	}
 	certs, err := openCertificates(*files, log)
 	if err != nil {
-		return nil, fmt.Errorf("tls: %w", err)
+		return nil, nil, fmt.Errorf("tls: %w", err)
 	}
-	return tls.Listen("tcp", addr, &tls.Config{GetConfigForClient: certs.current})
+	l, err = tls.Listen("tcp", addr, &tls.Config{GetConfigForClient: certs.current})
+	return l, certs.end, err
 }

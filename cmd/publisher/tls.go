@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"writeback/internal/config"
+	"writeback/internal/obs"
 	"writeback/internal/seal"
 )
 
@@ -104,6 +105,12 @@ func (c *certificates) current(*tls.ClientHelloInfo) (*tls.Config, error) {
 		}
 	}
 	return c.config, nil
+}
+
+// end returns when the certificate in force ends.
+func (c *certificates) end() time.Time {
+	cfg, _ := c.current(nil)
+	return obs.CertificateEnd(cfg.Certificates[0])
 }
 
 func (c *certificates) load() error {

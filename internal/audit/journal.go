@@ -43,8 +43,9 @@ type Journal struct {
 
 	writing atomic.Int64 // how many events Run has in hand: one or none
 
-	mu   sync.Mutex
-	lost uint64
+	mu      sync.Mutex
+	lost    uint64
+	through time.Time // a checkpoint covers all that was written before; zero before Run
 
 	// What follows belongs to Run.
 	last     uint64   // sequence of the newest event
@@ -129,6 +130,24 @@ func (j *Journal) Lost() uint64 {
 	return j.lost
 }
 
+// Covered returns the time before which all that was written is covered by a
+// checkpoint: the last one's, or now if nothing was written since that is worth
+// one. It is zero before the journal runs.
+func (j *Journal) Covered(now time.Time) time.Time {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.through.IsZero() || j.ledger.worthy() {
+		return j.through
+	}
+	return now
+}
+
+func (j *Journal) cover(at time.Time) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.through = at
+}
+
 // Waiting returns how many events wait until they are stored.
 func (j *Journal) Waiting() int { return len(j.queue) + int(j.writing.Load()) }
 
@@ -158,6 +177,7 @@ func (j *Journal) Run(ctx context.Context) {
 	writing, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(stopTimeout, cancel) })()
+	j.cover(time.Now())
 	if !j.write(ctx, time.Now(), envelope.Started{Version: j.cfg.Version}, nil) {
 		// The broker was never there, and so nothing was done.
 		for len(j.queue) > 0 {
@@ -193,6 +213,7 @@ func (j *Journal) writeNote(ctx context.Context, n *note) {
 }
 
 func (j *Journal) checkpoint(ctx context.Context, final bool) {
+	now := time.Now()
 	c, ok := j.ledger.cut(final)
 	if !ok {
 		return
@@ -202,7 +223,9 @@ func (j *Journal) checkpoint(ctx context.Context, final bool) {
 			Msg("no checkpoint will cover these records: there was none for too long")
 	}
 	c.Previous, c.Lost = j.previous, j.Lost()
-	j.write(ctx, time.Now(), c, nil)
+	if j.write(ctx, time.Now(), c, nil) {
+		j.cover(now)
+	}
 }
 
 // write stores an event, for as long as it takes or until ctx ends.

@@ -359,3 +359,40 @@ func TestNumbersAreForEachTenant(t *testing.T) {
 		}
 	}
 }
+
+// What is not yet in a checkpoint was written since the last one; where all is,
+// none is due.
+func TestCovered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &shelf{}
+		d := newDesk(t, s)
+		begun := time.Now()
+		want := func(what string, at time.Time) {
+			t.Helper()
+			synctest.Wait()
+			if got := d.Covered(time.Now()); !got.Equal(at) {
+				t.Errorf("%s: covered is what was written before %s, want %s", what, got, at)
+			}
+		}
+		want("the start of the run is in none", begun)
+		time.Sleep(checkpointEvery)
+		want("just after the first", time.Now())
+		time.Sleep(time.Hour)
+		want("nothing was written since", time.Now())
+		last := time.Now()
+		d.record(nil)
+		time.Sleep(checkpointEvery / 2)
+		want("a record was written since", begun.Add(checkpointEvery))
+		time.Sleep(checkpointEvery / 2)
+		want("after the next", time.Now())
+		back := s.leave()
+		d.record(nil)
+		time.Sleep(time.Hour)
+		want("the broker is away", last.Add(checkpointEvery))
+		back()
+		d.stop()
+		if idle := NewJournal(JournalConfig{Log: d.log, Tenant: "other"}); !idle.Covered(time.Now()).IsZero() {
+			t.Error("a journal that does not run covers something")
+		}
+	})
+}

@@ -154,6 +154,14 @@ func (l *ledger) gap(number uint64, uncertain bool) {
 // restart begins another checkpoint at number. l.mu is held.
 func (l *ledger) restart(number uint64) { l.from, l.sum, l.stored, l.gaps = number, Sum{}, 0, nil }
 
+// worthy reports whether something was written, or is on its way, that is worth a
+// checkpoint.
+func (l *ledger) worthy() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.worth || len(l.open) > 0
+}
+
 // cut returns what the next checkpoint says, and begins the one after it. ok is
 // false where nothing was written that is worth one. A final checkpoint does not
 // wait for anybody.

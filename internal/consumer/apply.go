@@ -27,18 +27,12 @@ func (c *Consumer) apply(ctx context.Context, r *request, unreadable error, last
 	if err := c.cfg.Policy.Before(ask); err != nil {
 		return c.turnDown(ctx, r, last, reset.Entry{}, err)
 	}
-	finding, cancel := context.WithTimeout(ctx, findTimeout)
-	defer cancel()
-	session, err := c.cfg.Directory(finding, "")
-	if err != nil {
+	session, entry, err := c.locate(ctx, r, ask)
+	if session == nil {
 		return fate{kind: handedBack, reason: c.away(ctx), delay: soon, cause: err}, false
 	}
 	end := sync.OnceFunc(session.End)
 	defer end()
-	entry, err := c.find(finding, session, r.body.Account)
-	if err == nil {
-		err = c.judge(finding, r, session, ask, &entry)
-	}
 	if err != nil {
 		return c.turnDown(ctx, r, last, entry, err)
 	}
@@ -60,6 +54,21 @@ func (c *Consumer) apply(ctx context.Context, r *request, unreadable error, last
 	}
 	end() // the broker may take its time
 	return c.settle(ctx, r, cl, err), false
+}
+
+// locate finds and judges the account. The connection is nil if there is none, and
+// else the caller's to end.
+func (c *Consumer) locate(ctx context.Context, r *request, ask guard.Ask) (s Session, entry reset.Entry, err error) {
+	defer r.step(obs.StepFind)()
+	ctx, cancel := context.WithTimeout(ctx, findTimeout)
+	defer cancel()
+	if s, err = c.cfg.Directory(ctx, ""); err != nil {
+		return nil, entry, err
+	}
+	if entry, err = c.find(ctx, s, r.body.Account); err == nil {
+		err = c.judge(ctx, r, s, ask, &entry)
+	}
+	return s, entry, err
 }
 
 // forPolicy is what the policy is asked about r.
@@ -108,6 +117,7 @@ func (c *Consumer) unanswered(r *request, cl *claim, err error) (fate, bool) {
 // request over; a probe modifies nothing. Its error is that of the first modify,
 // or says which follow-ups may not have been done.
 func (r *request) send(ctx context.Context, s Session, cl *claim, entry reset.Entry) error {
+	defer r.step(obs.StepModify)()
 	var err error
 	cl.used = true
 	switch r.Header.Operation {

@@ -10,6 +10,7 @@ import (
 
 	"writeback/internal/audit"
 	"writeback/internal/envelope"
+	"writeback/internal/obs"
 	"writeback/internal/reset"
 )
 
@@ -91,7 +92,9 @@ func (c *Consumer) claimAs(ctx context.Context, r *request, rec envelope.Record,
 	// Longer than a claim is fresh, and through a stop: a claim that we know
 	// to be stored can be released, one that we do not know of cannot.
 	var err error
+	done := r.step(obs.StepClaim)
 	cl.Link, err = c.append(context.WithoutCancel(ctx), r, rec, envelope.Private{GUID: cl.on.GUID, Witnesses: cl.on.Witnesses}, claimTimeout)
+	done()
 	r.own[cl.Writer.Number] = cl
 	switch {
 	case errors.Is(err, reset.ErrConflict):

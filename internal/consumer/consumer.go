@@ -282,7 +282,7 @@ func (c *Consumer) Alive() error {
 func (c *Consumer) work(ctx context.Context, d Delivery, leave func()) {
 	begun := time.Now()
 	log := c.cfg.Logger.With().Uint64(obs.Attempt, d.Attempt).Logger()
-	f := c.process(ctx, d, leave, &log)
+	f := c.process(ctx, d, begun, leave, &log)
 	c.release(ctx, d, f, log, time.Since(begun))
 }
 
@@ -323,7 +323,9 @@ func (c *Consumer) release(ctx context.Context, d Delivery, f fate, log zerolog.
 		if f.hold > 0 {
 			err = d.HandBack(f.hold)
 		} else {
+			began := time.Now()
 			err = d.Ack(ctx)
+			c.metrics.steps.Took(obs.StepSettle, time.Since(began))
 		}
 		if f.code == "" {
 			log.Info().Msg("request had ended before")

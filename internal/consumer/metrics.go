@@ -1,8 +1,11 @@
 package consumer
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 
+	"writeback/internal/obs"
 	"writeback/internal/reset"
 )
 
@@ -12,6 +15,7 @@ type metrics struct {
 	dropped    *prometheus.CounterVec
 	late       prometheus.Counter
 	took       prometheus.Histogram
+	steps      *obs.Steps
 }
 
 func newMetrics(reg prometheus.Registerer, c *Consumer) metrics {
@@ -37,6 +41,7 @@ func newMetrics(reg prometheus.Registerer, c *Consumer) metrics {
 			Help:    "From a request's delivery to its stored outcome.",
 			Buckets: prometheus.ExponentialBuckets(0.002, 2, 14), // 2 ms to 16 s
 		}),
+		steps: obs.NewSteps(reg, "consumer", obs.ConsumerSteps()),
 	}
 	inHand := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "writeback_consumer_in_hand_requests",
@@ -54,12 +59,22 @@ func newMetrics(reg prometheus.Registerer, c *Consumer) metrics {
 		Name: "writeback_consumer_waiting_events",
 		Help: "Events for the audit that wait until the broker stores them.",
 	}, func() float64 { return float64(c.journal.Waiting()) })
+	key := obs.NewGauge("writeback_consumer_sealing_key_age_seconds", "Age of the key that requests are sealed for.", func(tell obs.Tell) {
+		_, made := c.cfg.Keys.Public()
+		tell(time.Since(made).Seconds())
+	})
+	checkpoint := obs.NewTime("writeback_consumer_last_checkpoint_timestamp_seconds",
+		"A signed checkpoint covers all that was written before this time: that of the last one, or now if nothing was written since.",
+		func() time.Time { return c.journal.Covered(time.Now()) })
 	for _, code := range reset.Codes() {
 		m.outcomes.WithLabelValues(string(code)) // shown as 0 from the start
 	}
-	for _, reason := range []string{notARequest, unknownSigner, otherTenant} {
+	for _, reason := range handBackReasons() {
+		m.handedBack.WithLabelValues(reason)
+	}
+	for _, reason := range dropReasons() {
 		m.dropped.WithLabelValues(reason)
 	}
-	reg.MustRegister(m.outcomes, m.handedBack, m.dropped, m.late, m.took, inHand, lost, waiting)
+	reg.MustRegister(m.outcomes, m.handedBack, m.dropped, m.late, m.took, inHand, lost, waiting, key, checkpoint)
 	return m
 }

@@ -41,6 +41,16 @@ const (
 	interrupted     = "interrupted"
 )
 
+// Why a delivery can be handed back, and why a message can be dropped.
+func handBackReasons() []string {
+	return []string{
+		aheadOfClock, inHandHere, otherReplica, recordsAway, recordsBroken, recordsMissing, recordsFull, pastDeadline,
+		claimUnknown, claimedByOther, settleUnknown, directoryAway, inDoubt, interrupted,
+	}
+}
+
+func dropReasons() []string { return []string{notARequest, unknownSigner, otherTenant} }
+
 // A request that has been verified, on its way through this replica.
 type request struct {
 	*envelope.Request
@@ -49,6 +59,7 @@ type request struct {
 	body *envelope.Body
 	key  *seal.RecordKey // for the private part of its records; nil if the body does not open
 	hand *hand           // keeps it from other replicas
+	took *obs.Steps      // is told how long the steps take
 
 	deadline time.Time // as we took it, so that it does not move with the wall clock
 
@@ -57,8 +68,9 @@ type request struct {
 	refusal     error             // what the directory said to a modify of ours in doubt
 }
 
-// process takes a delivery as far as it can and says what is to become of it.
-func (c *Consumer) process(ctx context.Context, d Delivery, leave func(), log *zerolog.Logger) fate {
+// process takes a delivery, that came at a time, as far as it can and says what is
+// to become of it.
+func (c *Consumer) process(ctx context.Context, d Delivery, begun time.Time, leave func(), log *zerolog.Logger) fate {
 	req, err := envelope.ParseRequest(d.Data)
 	if err != nil {
 		return fate{kind: dropped, reason: notARequest, cause: err}
@@ -85,15 +97,22 @@ func (c *Consumer) process(ctx context.Context, d Delivery, leave func(), log *z
 		return fate{kind: handedBack, reason: inHandHere, delay: soon}
 	}
 	defer c.letGo(ref.ID)
-	r := &request{Request: req, ref: ref, hash: sha256.Sum256(d.Data), hand: newHand(d, leave), own: make(map[uint64]*claim), deadline: now.Add(h.Deadline.Sub(now))}
+	r := &request{Request: req, ref: ref, hash: sha256.Sum256(d.Data), hand: newHand(d, leave), took: c.metrics.steps, own: make(map[uint64]*claim), deadline: now.Add(h.Deadline.Sub(now))}
 	defer c.keepInHand(ctx, r.hand)()
 
+	c.metrics.steps.Took(obs.StepTake, time.Since(begun))
 	unreadable := c.open(r, d.Slot)
 	if errors.Is(unreadable, unseal.ErrNoBox) && (c.presence.holds(req.Wraps, now) || c.presence.deaf(now)) {
 		return fate{kind: handedBack, reason: otherReplica, delay: soon}
 	}
 	defer r.wipe()
 	return c.walk(ctx, r, unreadable, d.Attempt)
+}
+
+// step begins to measure a step, until what it returns is called.
+func (r *request) step(s obs.Step) (done func()) {
+	began := time.Now()
+	return func() { r.took.Took(s, time.Since(began)) }
 }
 
 // wipe ends the passwords' stay in memory.
@@ -106,6 +125,7 @@ func (r *request) wipe() {
 
 // open opens the request's body. An error means that nobody can act on it.
 func (c *Consumer) open(r *request, slot string) error {
+	defer r.step(obs.StepOpen)()
 	h := r.Header
 	switch {
 	case hex.EncodeToString(h.Slot[:]) != slot:

@@ -28,7 +28,9 @@ func (c *Consumer) settle(ctx context.Context, r *request, cl *claim, result err
 	rec := r.next(envelope.Settled, cl.Link)
 	rec.Code = outcome.Code
 	private := envelope.Private{GUID: cl.on.GUID, Details: outcome.Details, Applied: applied}
+	done := r.step(obs.StepReply)
 	_, err := c.append(storing, r, rec, private, time.Until(r.Header.Accepted.Add(reset.Correctable)))
+	done()
 	switch {
 	case errors.Is(err, reset.ErrConflict):
 		return c.late(storing, r, rec, private, result)

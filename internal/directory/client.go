@@ -53,7 +53,8 @@ type Client struct {
 	pdc         string    // settings of the PDC emulator
 	refused     refusal
 	domain      policy.Rules
-	idle        []*conn // the one used last is at the end
+	clock       *time.Duration // by which a domain controller's was last found ahead of ours; nil is not known
+	idle        []*conn        // the one used last is at the end
 	closed      bool
 }
 

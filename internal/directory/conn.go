@@ -112,6 +112,12 @@ func (c *Client) open(ctx context.Context, d *controller) (_ *conn, err error) {
 	doing = "starting TLS"
 	config := c.tls.Clone()
 	config.ServerName = d.addr.host
+	config.VerifyConnection = func(s tls.ConnectionState) error {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		d.ends = obs.ChainEnd(s.PeerCertificates)
+		return nil
+	}
 	if c.cfg.StartTLS {
 		cn := &conn{from: d, wire: w, ldap: ldap.NewConn(w, false)}
 		cn.ldap.Start()
@@ -177,7 +183,11 @@ func (c *Client) inspect(ctx context.Context, cn *conn) error {
 	if readOnly {
 		return fmt.Errorf("%s is a read-only domain controller", cn.dc)
 	}
-	if err := checkClock(root.GetEqualFoldAttributeValue("currentTime"), ours); err != nil {
+	clock := root.GetEqualFoldAttributeValue("currentTime")
+	if ahead, err := clockAhead(clock, ours); err == nil {
+		c.noteClock(ahead)
+	}
+	if err := checkClock(clock, ours); err != nil {
 		return fmt.Errorf("%s: %w", cn.dc, err)
 	}
 	controls := root.GetEqualFoldAttributeValues("supportedControl")

@@ -32,9 +32,10 @@ type controller struct {
 	log  zerolog.Logger
 
 	// Guarded by Client.mu.
-	name     string // dnsHostName; empty before the first connection
-	settings string // dsServiceName
-	readOnly bool   // and so never used
+	name     string    // dnsHostName; empty before the first connection
+	settings string    // dsServiceName
+	readOnly bool      // and so never used
+	ends     time.Time // when the certificate that it presented last ends; zero is not known
 
 	trouble error     // why it is left alone; nil if it is not
 	changed time.Time // when that was last decided

@@ -11,7 +11,7 @@ import (
 
 func TestAskReady(t *testing.T) {
 	var broker error
-	server := httptest.NewServer(Handler(NewRegistry(), Check{Name: "broker", Run: func(context.Context) error { return broker }}))
+	server := httptest.NewServer(Handler(NewRegistry("publisher"), Check{Name: "broker", Run: func(context.Context) error { return broker }}))
 	defer server.Close()
 	addr := server.Listener.Addr().String()
 	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")

@@ -15,20 +15,12 @@ import (
 )
 
 // NewRegistry returns a registry with the metrics that every program has.
-func NewRegistry() *prometheus.Registry {
+func NewRegistry(program string) *prometheus.Registry {
 	reg := prometheus.NewRegistry()
-	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		NewGauge("writeback_build_info", "Always 1; which program this is, in which version.",
+			func(tell Tell) { tell(1, program, BuildVersion()) }, "program", "version"))
 	return reg
-}
-
-// A Check is one thing that must hold for a program to do its work. It returns
-// a sentence that says what is wrong, or nil.
-type Check struct {
-	Name string
-	Run  func(context.Context) error
-	// Advisory is for what /readyz shows without being unready for it,
-	// because others can be served all the same.
-	Advisory bool
 }
 
 // checkTimeout bounds the checks of one call, so that a probe is answered.

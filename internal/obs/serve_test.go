@@ -27,7 +27,7 @@ func get(t *testing.T, h http.Handler, method, path string) (*http.Response, str
 
 func TestHealth(t *testing.T) {
 	var broker, directory error
-	h := Handler(NewRegistry(),
+	h := Handler(NewRegistry("test"),
 		Check{Name: "broker", Run: func(context.Context) error { return broker }},
 		Check{Name: "directory", Run: func(context.Context) error { return directory }})
 	tests := []struct {
@@ -75,7 +75,7 @@ func TestHealth(t *testing.T) {
 
 // A check that hangs must not hang the probe.
 func TestChecksHaveADeadline(t *testing.T) {
-	h := Handler(NewRegistry(), Check{Name: "slow", Run: func(ctx context.Context) error {
+	h := Handler(NewRegistry("test"), Check{Name: "slow", Run: func(ctx context.Context) error {
 		at, ok := ctx.Deadline()
 		if !ok || time.Until(at) > checkTimeout {
 			return errors.New("no deadline")
@@ -88,7 +88,7 @@ func TestChecksHaveADeadline(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
-	reg := NewRegistry()
+	reg := NewRegistry("test")
 	counter := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "writeback_test_outcomes_total", Help: "h"}, []string{"code"})
 	reg.MustRegister(counter)
 	counter.WithLabelValues("applied").Add(3)

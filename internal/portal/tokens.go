@@ -133,6 +133,14 @@ func (t *Tokens) inForce() []Entry {
 	return t.entries
 }
 
+// Ends returns when the tokens and certificates in force end.
+func (t *Tokens) Ends() (ends []time.Time) {
+	for _, e := range t.inForce() {
+		ends = append(ends, e.NotAfter)
+	}
+	return ends
+}
+
 // spend counts a request against the rate of its token. If it is beyond that,
 // it returns how long it is until one is not, else 0.
 func (t *Tokens) spend(e Entry) time.Duration {

@@ -68,6 +68,9 @@ func (f *flight) advance(chain audit.Chain) {
 		f.line.Answered = time.Since(f.arrived)
 		f.p.metrics.outcomes.WithLabelValues(string(last.Code)).Inc()
 		f.p.metrics.wait.Observe(f.line.Answered.Seconds())
+		if sent := max(f.line.Sealed, f.line.Stored); sent > 0 { // the outcome may be heard before that the request is stored
+			f.p.metrics.steps.Took(obs.StepWait, f.line.Answered-sent)
+		}
 	case last.Kind == envelope.Corrected:
 		f.p.metrics.corrections.WithLabelValues(string(last.Code)).Inc()
 		f.p.cfg.Logger.Info().Stringer(obs.Request, f.ref).Str(obs.Code, string(last.Code)).

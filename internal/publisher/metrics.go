@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"writeback/internal/envelope"
+	"writeback/internal/obs"
 	"writeback/internal/reset"
 )
 
@@ -13,6 +14,7 @@ type metrics struct {
 	wait        prometheus.Histogram
 	switches    *prometheus.CounterVec
 	sightings   *prometheus.CounterVec
+	steps       *obs.Steps
 }
 
 func newMetrics(reg prometheus.Registerer, p *Publisher) metrics {
@@ -35,6 +37,7 @@ func newMetrics(reg prometheus.Registerer, p *Publisher) metrics {
 			Help: "Runs of consumers that were heard of for the first time, by how: first_sight, new_run, or two_runs at the same time under one name.",
 		}, []string{"how"}),
 	}
+	m.steps = obs.NewSteps(reg, "publisher", obs.PublisherSteps())
 	lost := prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "writeback_publisher_lost_events_total",
 		Help: "Events for the audit that could not be written.",
@@ -65,7 +68,9 @@ func newMetrics(reg prometheus.Registerer, p *Publisher) metrics {
 	}
 	for _, code := range reset.Codes() {
 		m.outcomes.WithLabelValues(string(code)) // shown as 0 from the start
+		m.corrections.WithLabelValues(string(code))
 	}
 	reg.MustRegister(m.outcomes, m.corrections, m.wait, m.switches, m.sightings, lost, waiting)
+	reg.MustRegister(gauges(p)...)
 	return m
 }

@@ -20,8 +20,6 @@ const (
 	// and 60 µs for the broker's answer.
 	followBack = 24 * time.Hour
 	followMost = 200_000
-	// queuePatience is how long the broker may take to say how many wait.
-	queuePatience = time.Second
 )
 
 // follow keeps the overview of a tenant until ctx ends.
@@ -53,10 +51,7 @@ func (p *Publisher) Overview(ctx context.Context, tenant string) (reset.Overview
 	t, o := p.tenants[tenant], reset.Overview{Situation: s, Unkeyed: p.Keys(ctx) != nil}
 	t.presence.show(&o, s.Time)
 	t.day.Show(&o, s.Time)
-	ctx, cancel := context.WithTimeout(ctx, queuePatience)
-	defer cancel()
-	o.Queued, o.Oldest, err = t.Broker.Queued(ctx)
-	o.QueueKnown = err == nil
+	o.Queued, o.Oldest, o.QueueKnown = t.backlog.look(ctx)
 	return o, nil
 }
 

@@ -108,6 +108,7 @@ func New(cfg Config) *Publisher {
 			Tenant:   t,
 			verify:   verify,
 			day:      overview.New(verify, time.Now()),
+			backlog:  &backlog{ask: t.Broker.Queued},
 			journal:  journal,
 			presence: newPresence(t, p.sighting(journal), cfg.Logger),
 			switches: newSwitches(t, journal, cfg, p.metrics),
@@ -153,6 +154,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 			}
 		})
 		wg.Go(func() { t.switches.watch(ctx) })
+		wg.Go(func() { t.backlog.watch(ctx) })
 		wg.Go(func() {
 			if t.journal.Started(ctx) == nil {
 				p.sweep(ctx, t)
@@ -212,6 +214,7 @@ type tenant struct {
 	presence *presence
 	switches *switches
 	day      *overview.Day
+	backlog  *backlog
 
 	mu   sync.Mutex
 	open map[reset.ID]*flight

@@ -126,6 +126,7 @@ func (p *Publisher) accept(ctx context.Context, t *tenant, s reset.Submission) (
 	}
 	f.chain = audit.Chain{f.accepted}
 	f.line.Accepted = time.Since(arrived)
+	p.metrics.steps.Took(obs.StepAccept, f.line.Accepted)
 	t.mu.Lock()
 	t.open[id] = f
 	t.mu.Unlock()
@@ -225,7 +226,10 @@ func (p *Publisher) carry(ctx context.Context, f *flight, secrets passwords) {
 	cancel()
 	switch {
 	case err == nil:
-		f.mark(func(l *reset.Timeline) { l.Stored = time.Since(f.arrived) })
+		f.mark(func(l *reset.Timeline) {
+			l.Stored = time.Since(f.arrived)
+			p.metrics.steps.Took(obs.StepStore, l.Stored-l.Accepted)
+		})
 	case errors.Is(err, reset.ErrSlotTaken):
 		// Said only if the cancel wins: a copy of ours may be stored yet.
 		f.cancel(ctx, reset.Outcome{Code: reset.InProgress})

@@ -48,6 +48,7 @@ type Conn struct {
 	lost    time.Time     // when the connection was lost; zero while it is up
 	failed  error         // why the last attempt ended before the broker was asked to let us in
 	renewed chan struct{} // closed at the next reconnect
+	ends    Ends
 
 	unreached, refused, pulls obs.Outage // of what is logged
 }
@@ -74,11 +75,12 @@ func Connect(cfg Config, role Role, log zerolog.Logger) (*Conn, error) {
 		return nil, err
 	}
 	c := &Conn{log: log, lost: time.Now(), renewed: make(chan struct{})}
-	d := &dialer{cfg: cfg, log: log, files: f, note: c.noteFailed, nc: &c.later}
+	d := &dialer{cfg: cfg, log: log, files: f, note: c.noteFailed, read: c.noteFiles, nc: &c.later}
+	c.noteFiles(f.ends)
 	opts := []nats.Option{
 		nats.Name("writeback " + string(role)),
 		func(o *nats.Options) error { d.signIn(o); return nil },
-		nats.Secure(&tls.Config{MinVersion: tls.VersionTLS12, GetClientCertificate: d.certificate}),
+		nats.Secure(&tls.Config{MinVersion: tls.VersionTLS12, GetClientCertificate: d.certificate, VerifyConnection: c.notePeer}),
 		nats.ClientTLSConfig(nil, d.roots),
 		nats.CustomInboxPrefix("_IN." + string(role)),
 		nats.RetryOnFailedConnect(true),

@@ -20,6 +20,7 @@ type dialer struct {
 	cfg  Config
 	log  zerolog.Logger
 	note func(error) // is told why a dial failed
+	read func(Ends)  // is told when what is in the files ends
 
 	nc     *atomic.Pointer[nats.Conn] // nil until Connect has it
 	files  *files
@@ -53,6 +54,7 @@ func (d *dialer) reload() {
 	}
 	d.files.key.Wipe()
 	d.files = f
+	d.read(f.ends)
 	if nc := d.nc.Load(); nc != nil {
 		d.signIn(&nc.Opts)
 	}

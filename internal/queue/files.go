@@ -9,6 +9,8 @@ import (
 	"os"
 
 	"github.com/nats-io/nkeys"
+
+	"writeback/internal/obs"
 )
 
 // files is what a connection needs from files. They are read again for each
@@ -19,6 +21,7 @@ type files struct {
 	key   nkeys.KeyPair
 	user  string // public half of key
 	token string // that an operator signed for user; empty where the broker knows the key itself
+	ends  Ends   // of cert and token
 }
 
 // read reads the files that c names. An error names the key and the file, and
@@ -33,6 +36,7 @@ func (c Config) read() (*files, error) {
 		if f.cert, err = loadPair(c.CertFile, c.KeyFile); err != nil {
 			return nil, err
 		}
+		f.ends.Client = obs.CertificateEnd(f.cert)
 	}
 	if c.ProxyPasswordFile != "" {
 		password, err := readPassword(c.ProxyPasswordFile)
@@ -45,6 +49,9 @@ func (c Config) read() (*files, error) {
 		return nil, fmt.Errorf("broker.nkey_file: %w", err)
 	}
 	if f.user, err = f.key.PublicKey(); err != nil {
+		return nil, fmt.Errorf("broker.nkey_file: %w", err)
+	}
+	if f.ends.User, err = tokenEnd(f.token); err != nil {
 		return nil, fmt.Errorf("broker.nkey_file: %w", err)
 	}
 	raw, err := nkeys.Decode(nkeys.PrefixByteUser, []byte(f.user))

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nkeys"
 
@@ -60,21 +61,46 @@ func parseCredentials(text []byte) (key nkeys.KeyPair, token string, err error) 
 	if token, err = nkeys.ParseDecoratedJWT(text); err != nil {
 		return nil, "", errors.New("holds a token (JWT) that cannot be read")
 	}
-	var claims struct {
-		Subject string `json:"sub"`
-	}
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		return nil, "", errors.New("holds a token (JWT) that cannot be read")
-	}
-	body, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil || json.Unmarshal(body, &claims) != nil {
-		return nil, "", errors.New("holds a token (JWT) that cannot be read")
+	claims, err := parseToken(token)
+	if err != nil {
+		return nil, "", err
 	}
 	if claims.Subject != public {
 		return nil, "", errors.New("holds a token (JWT) that is of another key")
 	}
 	return key, token, nil
+}
+
+// tokenClaims is what we read of a token (JWT) that an operator signed.
+type tokenClaims struct {
+	Subject string `json:"sub"`
+	Expires int64  `json:"exp"` // Unix; 0 is never
+}
+
+func parseToken(token string) (claims tokenClaims, err error) {
+	parts := strings.Split(token, ".")
+	if len(parts) == 3 {
+		var body []byte
+		if body, err = base64.RawURLEncoding.DecodeString(parts[1]); err == nil {
+			err = json.Unmarshal(body, &claims)
+		}
+	}
+	if len(parts) != 3 || err != nil {
+		return tokenClaims{}, errors.New("holds a token (JWT) that cannot be read")
+	}
+	return claims, nil
+}
+
+// tokenEnd returns when a token ends; zero is never, or that there is none.
+func tokenEnd(token string) (time.Time, error) {
+	if token == "" {
+		return time.Time{}, nil
+	}
+	claims, err := parseToken(token)
+	if err != nil || claims.Expires == 0 {
+		return time.Time{}, err
+	}
+	return time.Unix(claims.Expires, 0), nil
 }
 
 // MakeNKey makes the seed of a NATS user at path, if there is none, and returns

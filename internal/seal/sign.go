@@ -153,6 +153,16 @@ func (p Pins) Verify(id KeyID, at time.Time, kind Kind, message, sig []byte) boo
 	return false
 }
 
+// Ends returns the ends of those that have one.
+func (p Pins) Ends() (ends []time.Time) {
+	for _, pin := range p {
+		if !pin.NotAfter.IsZero() {
+			ends = append(ends, pin.NotAfter)
+		}
+	}
+	return ends
+}
+
 // A PinConfig is a pin as a configuration file has it.
 type PinConfig struct {
 	Key      string    `yaml:"key"`       // as `init` prints it
