@@ -64,48 +64,51 @@ func TestMonitoring(t *testing.T) {
 		used = append(used, prometheus.Metrics(r.Expr)...)
 	}
 	wantScraped(t, p, used)
-	if alerts, err := p.Alerts(t.Context()); err != nil || len(alerts) != 0 {
-		t.Errorf("everything is as it should be, and there are %v, %v", alerts, err)
-	}
+	p.awaitSilence(t)
 
 	for i := range 2 {
 		l.remove(consumerName(i))
 	}
-	for _, state := range []string{"pending", "firing"} {
-		await(t, "WritebackNoConsumer "+state, func() error {
-			return p.has(t, "WritebackNoConsumer", state)
-		})
+	p.awaitFiring(t, "WritebackNoConsumer")
+	p.awaitFiring(t, "WritebackDown")
+	pending, err := p.Query(t.Context(), `last_over_time(ALERTS{alertname="WritebackNoConsumer", alertstate="pending"}[1h])`)
+	if err != nil || len(pending) != 1 {
+		t.Errorf("WritebackNoConsumer waited for nothing: %v, %v", pending, err)
 	}
-	await(t, "WritebackDown of all consumers", func() error { return p.has(t, "WritebackDown", "firing") })
 	lookAt(t, p)
 	if err := l.startConsumers(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the end of the alerts", func() error {
-		alerts, err := p.Alerts(t.Context())
-		if err == nil && len(alerts) != 0 {
-			err = fmt.Errorf("%v", alerts)
-		}
-		return err
-	})
+	p.awaitSilence(t)
 }
 
 // A watcher is Prometheus with the rules of docs/monitoring.
 type watcher struct{ *prometheus.Server }
 
-// has reports what keeps an alert of this tenant from being in a state.
-func (w watcher) has(t *testing.T, name, state string) error {
+// awaitFiring waits until a critical alert of the lab's tenant fires.
+func (w watcher) awaitFiring(t *testing.T, name string) {
 	t.Helper()
-	alerts, err := w.Alerts(t.Context())
-	if err != nil {
-		return err
-	}
-	for _, a := range alerts {
-		if a.Labels["alertname"] == name && a.Labels["severity"] == "critical" && a.Labels["tenant"] == Tenant && a.State == state {
-			return nil
+	await(t, name, func() error {
+		alerts, err := w.Alerts(t.Context())
+		if err == nil && !slices.ContainsFunc(alerts, func(a prometheus.Alert) bool {
+			return a.Labels["alertname"] == name && a.Labels["severity"] == "critical" && a.Labels["tenant"] == Tenant && a.State == "firing"
+		}) {
+			err = fmt.Errorf("the alerts are %v", alerts)
 		}
-	}
-	return fmt.Errorf("the alerts are %v", alerts)
+		return err
+	})
+}
+
+// awaitSilence waits until no alert is pending or firing.
+func (w watcher) awaitSilence(t *testing.T) {
+	t.Helper()
+	await(t, "the end of all alerts", func() error {
+		alerts, err := w.Alerts(t.Context())
+		if err == nil && len(alerts) != 0 {
+			err = fmt.Errorf("there are %v", alerts)
+		}
+		return err
+	})
 }
 
 func monitoringFile(t *testing.T, name string) string {
