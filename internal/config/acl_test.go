@@ -42,6 +42,8 @@ func TestClosed(t *testing.T) {
 		{"users may read", with(ace{mask: read, sid: users}), "lets " + users + " in", ""},
 		{"users may read, by a generic right", with(ace{mask: 0x8000_0000, sid: users}), "lets " + users + " in", ""},
 		{"everyone may write", with(ace{mask: write, sid: everyone}), "lets " + everyone, "lets " + everyone},
+		{"everyone may write, by a generic right", with(ace{mask: 0x4000_0000, sid: everyone}), "lets " + everyone, "lets " + everyone},
+		{"everyone may write in it", with(ace{mask: 0x2, sid: everyone}), "lets " + everyone, "lets " + everyone},
 		{"somebody may only append", with(ace{mask: 0x4, sid: somebody}), "lets " + somebody, "lets " + somebody},
 		{"somebody may do all, by a generic right", with(ace{mask: 0x1000_0000, sid: somebody}), "lets " + somebody, "lets " + somebody},
 		{"somebody may give himself rights", with(ace{mask: 0x4_0000, sid: somebody}), "lets " + somebody, "lets " + somebody},

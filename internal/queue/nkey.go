@@ -125,6 +125,7 @@ func MakeNKey(path string) (public string, made bool, err error) {
 			_, err = f.Write(append(seed, '\n'))
 		}
 		if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+			os.Remove(path) // a part of a seed would be taken for one next time
 			return "", false, err
 		}
 		made = true
