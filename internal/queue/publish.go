@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -21,6 +22,9 @@ const (
 	// slotPatience is how long "slot taken" is not believed: on a cluster
 	// a slot is freed some 10 ms after the ack that frees it.
 	slotPatience = 500 * time.Millisecond
+	// stalePatience is how long a server is not believed that does not have what
+	// we know is stored: one that hung hears within a second that it leads no longer.
+	stalePatience = 3 * time.Second
 )
 
 // repeated is how soon an attempt is repeated, until ctx ends.
@@ -67,9 +71,18 @@ func refusal(err error) int {
 // what its headers say. stored returns what the chain has now, to look for our own
 // message in.
 func (t *Tenant) swap(ctx context.Context, msg *nats.Msg, hasty bool, stored func() ([]reset.Stored, error)) (uint64, error) {
+	var begun time.Time // when a server first knew less than we do
 	return t.publish(ctx, msg, hasty, func(err error, ambiguous bool) error {
 		switch refusal(err) {
 		case errWrongSequence:
+			if stale(err, msg) {
+				if begun.IsZero() {
+					begun = time.Now()
+				}
+				if time.Since(begun) < stalePatience {
+					return err
+				}
+			}
 			if !ambiguous {
 				return backoff.Permanent(reset.ErrConflict)
 			}
@@ -114,10 +127,19 @@ func newest(err error) (seq uint64, ok bool) {
 }
 
 // alone reports whether err is a refusal that speaks for one server only: it could
-// not store what its cluster had agreed on.
-func alone(err error) bool {
+// not store what its cluster had agreed on, or it still takes itself for the leader.
+// Another may have stored msg.
+func alone(err error, msg *nats.Msg) bool {
 	var e *apiError
-	return errors.As(err, &e) && (e.ErrCode == errOutOfStep || e.ErrCode == errStoreFailed && e.Description == errClosedText)
+	return errors.As(err, &e) && (e.ErrCode == errOutOfStep || e.ErrCode == errStoreFailed && e.Description == errClosedText || stale(err, msg))
+}
+
+// stale reports whether err is from a server that does not have what msg is to
+// follow, which was acknowledged: one that hung, and has not heard of its successor.
+func stale(err error, msg *nats.Msg) bool {
+	newest, ok := newest(err)
+	expect, parseErr := strconv.ParseUint(msg.Header.Get("Nats-Expected-Last-Subject-Sequence"), 10, 64)
+	return ok && parseErr == nil && newest < expect
 }
 
 // readBack carries a sequence that was found by reading back out of the retry
@@ -144,7 +166,7 @@ func (t *Tenant) publish(ctx context.Context, msg *nats.Msg, hasty bool, judge f
 		case refusal(err) == errTooLarge:
 			return 0, backoff.Permanent(err)
 		case refusal(err) != 0:
-			ambiguous = ambiguous || alone(err)
+			ambiguous = ambiguous || alone(err, msg)
 			err = judge(err, ambiguous)
 			if found := readBack(0); errors.As(err, &found) {
 				return uint64(found), nil

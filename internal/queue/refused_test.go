@@ -31,6 +31,7 @@ const (
 	closed = `{"error":{"code":503,"err_code":10077,"description":"store is closed"},"stream":"RECORDS","seq":0}`
 	astray = `{"error":{"code":503,"err_code":10063,"description":"expected stream sequence does not match"},"stream":"RECORDS","seq":0}`
 	behind = `{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 7"},"stream":"RECORDS","seq":0}`
+	stale  = `{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 3"},"stream":"RECORDS","seq":0}`
 	silent = ""
 	none   = `{"error":{"code":404,"err_code":10037,"description":"no message found"}}`
 )
@@ -54,6 +55,8 @@ func TestRefusedAfterItWasStored(t *testing.T) {
 		{"its leader was out of step", []string{astray, behind}, []string{"ours"}, nil},
 		{"it did not answer", []string{silent, behind}, []string{"ours"}, nil},
 		{"it did not answer, and reads back less than it has", []string{silent, behind, behind}, []string{"", "ours"}, nil},
+		{"a leader that hung knows less than we do, and the next one has stored it", []string{stale, behind}, []string{"ours"}, nil},
+		{"a leader that hung knows less than we do, and another was first", []string{stale, behind}, []string{"theirs"}, reset.ErrConflict},
 		{"another was first", []string{behind}, nil, reset.ErrConflict},
 	}
 	for _, tt := range tests {
