@@ -48,12 +48,12 @@ lint:
 release:
 	cd tools && $(GO) run ./release -root .. -out ../dist
 
-# The consumer as it is built for Windows; what its tests run on is not there, so
-# that they are taken for missing.
+# What is built for Windows; what its tests run on is not there, so that they are
+# taken for missing.
 lint-windows:
 	$(GO) build -modfile=tools/go.mod -o bin/ honnef.co/go/tools/cmd/staticcheck
 	@set -e; export GOOS=windows GOARCH=amd64 CGO_ENABLED=0; tests=$$(mktemp); trap "rm $$tests" EXIT; \
-	own() { $(GO) list -deps -f "{{with .Module}}{{if .Main}}$$1{{end}}{{end}}" ./cmd/consumer; }; \
+	own() { $(GO) list -deps -f "{{with .Module}}{{if .Main}}$$1{{end}}{{end}}" ./cmd/audit ./cmd/consumer; }; \
 	{ echo '{"Replace": {'; for kind in TestGoFiles XTestGoFiles; do own "{{range \$$.$$kind}}\"{{\$$.Dir}}/{{.}}\": \"\",{{end}}"; done; echo '"none": ""}}'; } >$$tests; \
 	echo 'vet and staticcheck for Windows'; \
 	$(GO) vet -overlay $$tests $$(own '{{$$.ImportPath}}'); \

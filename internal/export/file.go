@@ -17,7 +17,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"writeback/internal/trail"
@@ -51,7 +50,7 @@ func OpenFile(path string, format Format, maxSize int64) (*File, error) {
 	if f.lock, err = os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600); err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := lock(f.lock); err != nil {
 		f.lock.Close()
 		return nil, fmt.Errorf("%s: another export writes it", path)
 	}

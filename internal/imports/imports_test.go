@@ -136,7 +136,7 @@ var sole = map[string][]string{
 	"github.com/coreos/go-oidc":  {"internal/signin"},
 	"golang.org/x/oauth2":        {"internal/signin"},
 	// What is of Windows alone; the rest of the code knows no system.
-	"golang.org/x/sys/windows": {"internal/config", "internal/secret", "internal/directory", "internal/eventlog", "internal/service", "cmd/consumer"},
+	"golang.org/x/sys/windows": {"internal/config", "internal/secret", "internal/directory", "internal/eventlog", "internal/service", "internal/export", "cmd/consumer"},
 
 	"github.com/go-ldap/ldap/v3": {"internal/directory", "internal/directory/directorytest", "internal/testkit/samba", "internal/testkit/fakead"},
 }

@@ -1,0 +1,12 @@
+package export
+
+import (
+	"os"
+
+	"golang.org/x/sys/windows"
+)
+
+// lock keeps f for this process, until it is closed. It does not wait.
+func lock(f *os.File) error {
+	return windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, new(windows.Overlapped))
+}
