@@ -65,7 +65,8 @@ func (c *Consumer) locate(ctx context.Context, r *request, ask guard.Ask) (s Ses
 	if s, err = c.cfg.Directory(ctx, ""); err != nil {
 		return nil, entry, err
 	}
-	if entry, err = c.find(ctx, s, r.body.Account); err == nil {
+	entry, err = c.find(ctx, s, r.body.Account)
+	if r.dc = entry.Witness.DC; err == nil {
 		err = c.judge(ctx, r, s, ask, &entry)
 	}
 	return s, entry, err
@@ -119,7 +120,7 @@ func (c *Consumer) unanswered(r *request, cl *claim, err error) (fate, bool) {
 func (r *request) send(ctx context.Context, s Session, cl *claim, entry reset.Entry) error {
 	defer r.step(obs.StepModify)()
 	var err error
-	cl.used = true
+	cl.used, r.dc = true, entry.Witness.DC
 	switch r.Header.Operation {
 	case reset.Reset:
 		err = s.SetPassword(ctx, entry, r.body.Password)

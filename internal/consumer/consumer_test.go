@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -327,6 +328,32 @@ func TestApplied(t *testing.T) {
 			t.Errorf("outcomes counted = %v, want 1", n)
 		}
 	})
+}
+
+// The line about an outcome says which domain controller had the account, and has no
+// name of it.
+func TestSettledLine(t *testing.T) {
+	for code, set := range map[reset.Code]func() error{
+		reset.Applied:      func() error { return nil },
+		reset.NotPermitted: func() error { return &reset.Error{Code: reset.NotPermitted, Err: errors.New("result 50")} },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var log bytes.Buffer
+			w := newWorld(t)
+			w.cfg.Logger, w.dir.set = zerolog.New(&log), set
+			r, ref := w.deliver(nil)
+			w.run(t.Context(), r)
+			for _, want := range []string{`"message":"request settled"`, `"code":"` + string(code) + `"`, `"dc":"dc1"`,
+				`"operation":"reset"`, `"request":"` + ref.String() + `"`} {
+				if !strings.Contains(log.String(), want) {
+					t.Errorf("the line is %s, want %s in it", &log, want)
+				}
+			}
+			if strings.Contains(log.String(), "ada") || strings.Contains(log.String(), "Ada") {
+				t.Errorf("the line names the account: %s", &log)
+			}
+		})
+	}
 }
 
 // Every code that a directory can answer is settled and acknowledged.

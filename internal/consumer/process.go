@@ -61,6 +61,7 @@ type request struct {
 	hand *hand           // keeps it from other replicas
 	took *obs.Steps      // is told how long the steps take
 
+	dc       string    // the domain controller that had the account last; empty if none did
 	deadline time.Time // as we took it, so that it does not move with the wall clock
 
 	own         map[uint64]*claim // what we claimed, by the number of the record
@@ -106,7 +107,11 @@ func (c *Consumer) process(ctx context.Context, d Delivery, begun time.Time, lea
 		return fate{kind: handedBack, reason: otherReplica, delay: soon}
 	}
 	defer r.wipe()
-	return c.walk(ctx, r, unreadable, d.Attempt)
+	f := c.walk(ctx, r, unreadable, d.Attempt)
+	if r.dc != "" {
+		*log = log.With().Str(obs.DC, r.dc).Logger()
+	}
+	return f
 }
 
 // step begins to measure a step, until what it returns is called.

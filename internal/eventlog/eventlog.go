@@ -45,17 +45,17 @@ type Event struct {
 const (
 	settled = "request settled"
 	failed  = "the service has failed"
-	ofWhat  = "\nRequest: %1\nOperation: %2\nCode: %3\nCause: %4"
+	ofWhat  = "\nRequest: %1\nOperation: %2\nCode: %3\nDomain controller: %4\nCause: %5"
 )
 
 // Events returns every kind of event, by number. What its text says is in force
 // for all that is read with it, old events too: change no meaning, add.
 func Events() []Event {
 	outcome := func(id uint32, name string, level Level, text string, codes ...reset.Code) Event {
-		return Event{id, name, level, text + ofWhat, []string{obs.Request, obs.Operation, obs.Code, obs.Cause}, settled, codes, 0}
+		return Event{id, name, level, text + ofWhat, []string{obs.Request, obs.Operation, obs.Code, obs.DC, obs.Cause}, settled, codes, 0}
 	}
 	done := func(id uint32, name, text string, op reset.Operation) Event {
-		return Event{id, name, Information, text + "\nRequest: %1", []string{obs.Request}, settled, []reset.Code{reset.Applied}, op}
+		return Event{id, name, Information, text + "\nRequest: %1\nDomain controller: %2", []string{obs.Request, obs.DC}, settled, []reset.Code{reset.Applied}, op}
 	}
 	return []Event{
 		done(31002, "PasswordResetSuccess", "A password was reset: the directory confirmed it.", reset.Reset),

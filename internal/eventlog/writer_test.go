@@ -14,12 +14,12 @@ func TestWriter(t *testing.T) {
 	tests := []struct {
 		name, line, want string
 	}{
-		{"a reset that went well", `{"level":"info","request":"p-1","operation":"reset","code":"applied","took_ms":31.5,"message":"request settled"}`, `4 31002 ["p-1"]`},
-		{"a change that went well", `{"level":"info","request":"p-1","operation":"change","code":"applied","message":"request settled"}`, `4 31007 ["p-1"]`},
-		{"a refusal", `{"level":"info","request":"p-1","operation":"reset","code":"not_permitted","cause":"result 50","message":"request settled"}`,
-			`1 33004 ["p-1" "reset" "not_permitted" "result 50"]`},
+		{"a reset that went well", `{"level":"info","request":"p-1","operation":"reset","code":"applied","dc":"dc1","took_ms":31.5,"message":"request settled"}`, `4 31002 ["p-1" "dc1"]`},
+		{"a change that went well", `{"level":"info","request":"p-1","operation":"change","code":"applied","message":"request settled"}`, `4 31007 ["p-1" ""]`},
+		{"a refusal", `{"level":"info","request":"p-1","operation":"reset","code":"not_permitted","dc":"dc1","cause":"result 50","message":"request settled"}`,
+			`1 33004 ["p-1" "reset" "not_permitted" "dc1" "result 50"]`},
 		{"a refusal without a cause", `{"level":"info","request":"p-1","operation":"reset","code":"account_not_found","message":"request settled"}`,
-			`2 33002 ["p-1" "reset" "account_not_found" ""]`},
+			`2 33002 ["p-1" "reset" "account_not_found" "" ""]`},
 		{"a code that has no event", `{"level":"info","request":"p-1","operation":"reset","code":"expired","message":"request settled"}`, ""},
 		{"the start", `{"level":"info","version":"v1.2.3","message":"consumer started"}`, `4 31015 ["v1.2.3"]`},
 		{"the stop", `{"level":"info","message":"consumer stopped"}`, `4 31016 []`},
