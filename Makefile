@@ -8,7 +8,7 @@ VERSION := $(shell git describe --tags --always --abbrev=12 --dirty=+dirty 2>/de
 COMMIT := $(shell git rev-parse HEAD 2>/dev/null)
 STAMP := -X writeback/internal/obs.version=$(VERSION) -X writeback/internal/obs.commit=$(COMMIT)
 
-.PHONY: demo test bin lint cc bench bench-audit chaos fuzz docs soak idle lint-windows release clean
+.PHONY: demo test bin lint cc bench bench-audit chaos fuzz docs soak idle compose-test lint-windows release clean
 
 # Everything on this machine: a domain controller, the broker, two consumers, a
 # publisher. DEMO holds flags, for example: make demo DEMO='-once -directory fake'
@@ -98,6 +98,11 @@ fuzz:
 	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 	    echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s $$pkg; \
 	  done; done
+
+# compose.yaml, with Docker: brings it up, resets through it, kills parts of it, resets
+# again, and takes it down.
+compose-test:
+	compose/test
 
 clean:
 	rm -rf bin dist
