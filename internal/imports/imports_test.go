@@ -107,6 +107,7 @@ var allowed = map[string][]string{
 	"internal/testkit/memq":            {"reset"},
 	"internal/imports":                 {},
 	"internal/docs":                    {},
+	"internal/installed":               {},
 	"internal/docs/reference":          {"testkit"},
 }
 

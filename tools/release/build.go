@@ -25,7 +25,7 @@ func platforms() []platform {
 	return []platform{
 		{"linux", "amd64", all, true},
 		{"linux", "arm64", all, true},
-		{"windows", "amd64", []string{"audit", "consumer"}, false},
+		{"windows", "amd64", []string{"consumer"}, false},
 	}
 }
 
