@@ -169,7 +169,10 @@ func wantRunning(t *testing.T, m *machine) {
 		t.Errorf("the secret is %q", got)
 	}
 	// As an administrator does, who is no service.
-	m.run("env", "CREDENTIALS_DIRECTORY=/etc/writeback", "writeback-consumer", "run", "-validate", "-config", "/etc/writeback/consumer.yaml")
+	m.shell("CREDENTIALS_DIRECTORY=/etc/writeback writeback-consumer run -validate -config /etc/writeback/consumer.yaml")
+	if out, err := m.try("sh", "-c", "CREDENTIALS_DIRECTORY=/etc/writeback writeback-consumer check -config /etc/writeback/consumer.yaml"); err == nil || !strings.Contains(out, "FAIL  broker tls://127.0.0.1:443") {
+		t.Errorf("it checks that\n%s", out)
+	}
 }
 
 // wantWatched stops the process, which its watchdog notices.
