@@ -211,24 +211,24 @@ func (m *machine) shell(lines string) string {
 	return m.run("sh", "-ec", lines)
 }
 
-// property returns what systemd says of the service.
+// property returns what systemd says of the consumer's service.
 func (m *machine) property(name string) string {
 	m.t.Helper()
 	return m.run("systemctl", "show", "--property="+name, "--value", unit)
 }
 
-// await waits until a property has a value that is good.
-func (m *machine) await(name string, good func(string) bool) string {
+// await waits until a property of a service has a value that is good.
+func (m *machine) await(service, name string, good func(string) bool) string {
 	m.t.Helper()
 	var value string
 	err := backoff.Retry(func() error {
-		if value = m.property(name); !good(value) {
+		if value = m.run("systemctl", "show", "--property="+name, "--value", service); !good(value) {
 			return errors.New(value)
 		}
 		return nil
 	}, backoff.NewExponentialBackOff(backoff.WithMaxInterval(200*time.Millisecond), backoff.WithMaxElapsedTime(time.Minute)))
 	if err != nil {
-		log, _ := m.try("journalctl", "--no-pager", "--unit="+unit)
+		log, _ := m.try("journalctl", "--no-pager", "--unit="+service)
 		m.t.Fatalf("%s stays %q\n%s", name, value, log)
 	}
 	return value

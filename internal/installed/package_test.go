@@ -17,7 +17,11 @@ import (
 	"writeback/internal/testkit/pki"
 )
 
-const unit = "writeback-consumer.service"
+// unit is the consumer's, publisher that of the archive's example.
+const (
+	unit      = "writeback-consumer.service"
+	publisher = "writeback-publisher.service"
+)
 
 // build makes the package in dir, and another of a later version.
 func build(t *testing.T, dir string) (first, later string) {
@@ -58,7 +62,7 @@ func TestPackage(t *testing.T) {
 		t.Errorf("-version says %q", says)
 	}
 	m.run("systemd-analyze", "verify", unit)
-	wantConfined(t, m)
+	wantConfined(t, m, unit)
 
 	wantRefused(t, m)
 	configure(t, m)
@@ -66,6 +70,7 @@ func TestPackage(t *testing.T) {
 	wantWatched(t, m)
 	wantUpgraded(t, m, later)
 	wantRemoved(t, m)
+	wantPublisher(t, m)
 }
 
 // wantFiles looks at what is installed, with owner and mode.
@@ -96,7 +101,7 @@ drwxr-xr-x root:root /usr/share/doc/writeback-consumer
 // left is that it uses the network, to addresses that only the administrator knows.
 const maxExposure = 1.3
 
-func wantConfined(t *testing.T, m *machine) {
+func wantConfined(t *testing.T, m *machine, unit string) {
 	t.Helper()
 	report := m.run("systemd-analyze", "security", "--no-pager", unit)
 	found := regexp.MustCompile(`Overall exposure level for \S+: ([0-9.]+)`).FindStringSubmatch(report)
@@ -135,23 +140,27 @@ func wantRefused(t *testing.T, m *machine) {
 // configure fills the examples in. Neither the broker nor the directory is there.
 func configure(t *testing.T, m *machine) {
 	t.Helper()
-	if _, err := pki.New(m.mnt); err != nil {
+	ca, err := pki.New(m.mnt)
+	if err != nil {
 		t.Fatal(err)
 	}
-	publisher := keys.Signer(t, seal.PurposePublisher, 1).Public()
+	if _, err := ca.Server("api", []string{"localhost"}); err != nil {
+		t.Fatal(err)
+	}
+	key := keys.Signer(t, seal.PurposePublisher, 1).Public()
 	m.shell(fmt.Sprintf(`cd /etc/writeback
 sed -i -e 's/^tenant: "<name>"/tenant: corp/' -e 's/^replica: "<name>"/replica: consumer1/' -e 's/<wbpub1[^>]*>/%s/' -e 's/<nats[^>]*>/127.0.0.1/' \
 	-e 's/"<CN=\(.*\)>"/"CN=\1"/' -e 's/<dc1[^>]*>/dc1.corp.example.com/' consumer.yaml
 sed -i 's/<OU=\(.*\)>/OU=\1/' policy.yaml
 install -m 644 /mnt/ca.pem broker-ca.pem
-install -m 644 /mnt/ca.pem ad-ca.pem`, publisher))
+install -m 644 /mnt/ca.pem ad-ca.pem`, key))
 }
 
 // wantRunning starts the service and looks at its process.
 func wantRunning(t *testing.T, m *machine) {
 	t.Helper()
 	m.run("systemctl", "start", unit)
-	status := m.await("StatusText", func(s string) bool { return s != "" })
+	status := m.await(unit, "StatusText", func(s string) bool { return s != "" })
 	if !strings.HasPrefix(status, "Working, but broker: the broker cannot be reached") {
 		t.Errorf("it says of itself %q", status)
 	}
@@ -183,8 +192,8 @@ func wantWatched(t *testing.T, m *machine) {
 	m.run("systemctl", "restart", unit)
 	key := m.sealingKey()
 	m.shell("kill -STOP " + m.property("MainPID"))
-	m.await("NRestarts", func(s string) bool { return s == "1" })
-	m.await("ActiveState", func(s string) bool { return s == "active" })
+	m.await(unit, "NRestarts", func(s string) bool { return s == "1" })
+	m.await(unit, "ActiveState", func(s string) bool { return s == "active" })
 	if log := m.run("journalctl", "--no-pager", "--unit="+unit); !strings.Contains(log, "Watchdog timeout") || strings.Contains(log, "goroutine ") {
 		t.Errorf("the journal of its end is\n%s", log)
 	}
@@ -196,7 +205,7 @@ func wantWatched(t *testing.T, m *machine) {
 // sealingKey returns what is in the directory of sealing keys.
 func (m *machine) sealingKey() string {
 	m.t.Helper()
-	m.await("StatusText", func(s string) bool { return strings.HasPrefix(s, "Working") })
+	m.await(unit, "StatusText", func(s string) bool { return strings.HasPrefix(s, "Working") })
 	return m.shell("cd /run/writeback; sha256sum box-*")
 }
 
@@ -241,5 +250,33 @@ func wantRemoved(t *testing.T, m *machine) {
 	// systemd leaves a link to where the sealing keys were.
 	if got := m.shell("ls -d /run/writeback/. /usr/bin/writeback-consumer /etc/systemd/system/*.wants/" + unit + " 2>/dev/null || true"); got != "" {
 		t.Errorf("what is left is\n%s", got)
+	}
+}
+
+// wantPublisher runs a publisher as the archive has it.
+func wantPublisher(t *testing.T, m *machine) {
+	t.Helper()
+	consumer := keys.Signer(t, seal.PurposeConsumer, 2).Public()
+	m.shell(fmt.Sprintf(`cd /root
+tar -xzf /mnt/dist/writeback_*.tar.gz --strip-components=1
+install bin/publisher /usr/bin/writeback-publisher
+install -m 644 systemd/writeback-publisher.service /etc/systemd/system
+cd /etc/writeback
+sed -e 's/<nats[^>]*>/127.0.0.1/' -e 's/name: "<name>"/name: corp/' -e 's/<wbpub1[^>]*>/%s/' /root/examples/publisher.yaml > publisher.yaml
+install -m 644 /mnt/api.pem .
+install -m 600 /mnt/api.key .
+writeback-publisher init -dir .
+writeback-publisher token -file tokens.json -tenant corp -source portal -actors self
+systemd-analyze verify writeback-publisher.service
+systemctl daemon-reload
+systemctl start writeback-publisher`, consumer))
+	wantConfined(t, m, publisher)
+	status := m.await(publisher, "StatusText", func(s string) bool { return s != "" })
+	if !strings.HasPrefix(status, "Working, but broker: the broker cannot be reached") {
+		t.Errorf("the publisher says of itself %q", status)
+	}
+	m.run("systemctl", "stop", publisher)
+	if result := m.run("systemctl", "show", "--property=Result", "--value", publisher); result != "success" {
+		t.Errorf("the publisher stopped with %s", result)
 	}
 }

@@ -25,18 +25,23 @@ type file struct {
 
 // documents are what goes into an archive besides programs: files, or directories
 // with what they hold, and where they go.
-func documents() map[string]string {
-	return map[string]string{
-		"LICENSE": "LICENSE", "README.md": "README.md", "CHANGELOG.md": "CHANGELOG.md", "SECURITY.md": "SECURITY.md",
-		"docs": "docs", "nats": "nats",
-		"tools/package/consumer.yaml": "examples/consumer.yaml", "tools/package/policy.yaml": "examples/policy.yaml",
-		"tools/package/publisher.yaml":             "examples/publisher.yaml",
-		"tools/package/writeback-consumer.service": "systemd/writeback-consumer.service", "tools/package/writeback-publisher.service": "systemd/writeback-publisher.service",
+func documents(p platform) map[string]string {
+	list := map[string]string{
+		"LICENSE": "LICENSE", "README.md": "README.md", "CHANGELOG.md": "CHANGELOG.md", "SECURITY.md": "SECURITY.md", "docs": "docs", "nats": "nats",
 	}
+	if p.os == "linux" {
+		for _, name := range []string{"consumer.yaml", "policy.yaml", "publisher.yaml"} {
+			list["tools/package/"+name] = "examples/" + name
+		}
+		for _, name := range []string{"writeback-consumer.service", "writeback-publisher.service"} {
+			list["tools/package/"+name] = "systemd/" + name
+		}
+	}
+	return list
 }
 
 // contents returns the files of an archive, sorted by name.
-func contents(s sources, list []binary) ([]file, error) {
+func contents(s sources, p platform, list []binary) ([]file, error) {
 	files := []file{{"THIRD-PARTY-LICENSES.txt", 0o644, thirdParty(list)}}
 	for _, b := range list {
 		data, err := os.ReadFile(b.path)
@@ -45,17 +50,17 @@ func contents(s sources, list []binary) ([]file, error) {
 		}
 		files = append(files, file{"bin/" + filepath.Base(b.path), 0o755, data}, file{"sbom/" + b.name + ".cdx.json", 0o644, b.sbom})
 	}
-	for from, to := range documents() {
+	for from, to := range documents(p) {
 		top := filepath.Join(s.root, filepath.FromSlash(from))
-		err := filepath.WalkDir(top, func(p string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() || strings.HasSuffix(p, ".go") {
+		err := filepath.WalkDir(top, func(at string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || strings.HasSuffix(at, ".go") {
 				return err
 			}
-			below, err := filepath.Rel(top, p)
+			below, err := filepath.Rel(top, at)
 			if err != nil {
 				return err
 			}
-			data, err := os.ReadFile(p)
+			data, err := os.ReadFile(at)
 			files = append(files, file{path.Join(to, filepath.ToSlash(below)), 0o644, data})
 			return err
 		})

@@ -115,7 +115,7 @@ func release(ctx context.Context, s sources, p platform, dist string) error {
 		return err
 	}
 	name := fmt.Sprintf("writeback_%s_%s_%s", strings.TrimPrefix(s.version, "v"), p.os, p.arch)
-	files, err := contents(s, b)
+	files, err := contents(s, p, b)
 	if err != nil {
 		return err
 	}
