@@ -6,27 +6,32 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"writeback/internal/consumer"
 	"writeback/internal/directory"
 	"writeback/internal/obs"
 	"writeback/internal/queue"
 )
 
 // checks are what /readyz says.
-type checks struct{ broker, directory, clock, policy obs.Check }
+type checks struct{ broker, streams, announcement, directory, clock, policy obs.Check }
 
-func (c checks) all() []obs.Check { return []obs.Check{c.broker, c.directory, c.clock, c.policy} }
+func (c checks) all() []obs.Check {
+	return []obs.Check{c.broker, c.streams, c.announcement, c.directory, c.clock, c.policy}
+}
 
 // directoryEvery is how often a probe of health, or a scrape, has a domain controller
 // connected to.
 const directoryEvery = 15 * time.Second
 
-// newChecks returns them; clock is the consumer's.
-func newChecks(ctx context.Context, conn *queue.Conn, dir *directory.Client, clock func(context.Context) error, policy func() error) checks {
+// newChecks returns them.
+func newChecks(ctx context.Context, conn *queue.Conn, dir *directory.Client, c *consumer.Consumer, policy func() error) checks {
 	return checks{
-		broker:    obs.Check{Name: "broker", Run: conn.Check},
-		directory: obs.Remember(ctx, directoryEvery, obs.Check{Name: "directory", Run: dir.Check}),
-		clock:     obs.Check{Name: "clock", Run: clock},
-		policy:    obs.Check{Name: "policy", Run: func(context.Context) error { return policy() }},
+		broker:       obs.Check{Name: "broker", Run: conn.Check},
+		streams:      obs.Check{Name: "streams", Run: conn.Streams},
+		announcement: obs.Check{Name: "announcement", Run: c.Heard},
+		directory:    obs.Remember(ctx, directoryEvery, obs.Check{Name: "directory", Run: dir.Check}),
+		clock:        obs.Check{Name: "clock", Run: c.Clock},
+		policy:       obs.Check{Name: "policy", Run: func(context.Context) error { return policy() }},
 	}
 }
 

@@ -109,7 +109,7 @@ func run(ctx context.Context, args []string, std cli.Streams, ready func()) erro
 	log.Info().Str(obs.Version, obs.BuildVersion()).Msg("consumer started")
 	defer log.Info().Msg("consumer stopped")
 
-	health := newChecks(ctx, conn, dir, c.Clock, rules.Check)
+	health := newChecks(ctx, conn, dir, c, rules.Check)
 	cfg.watch(reg, conn, dir, health)
 	go func() {
 		if err := health.directory.Run(ctx); err != nil && ctx.Err() == nil {
@@ -134,7 +134,7 @@ func run(ctx context.Context, args []string, std cli.Streams, ready func()) erro
 		if err := conn.AwaitConnected(running); err != nil {
 			return nil // stopped before the broker was there
 		}
-		if err := tenant.CheckStreams(running); running.Err() == nil {
+		if err := tenant.AwaitStreams(running); running.Err() == nil {
 			return err
 		}
 		return nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
 
 	"writeback/internal/audit"
 	"writeback/internal/cli"
@@ -137,6 +138,7 @@ func serve(ctx context.Context, args []string, std cli.Streams) error {
 func checks(conn *queue.Conn, pub *publisher.Publisher, people *signin.Set) []obs.Check {
 	list := []obs.Check{
 		{Name: "broker", Run: conn.Check},
+		{Name: "streams", Run: conn.Streams, Advisory: true},
 		{Name: "record_key", Run: pub.Keys},
 		{Name: "consumers", Run: pub.Presence, Advisory: true},
 		{Name: "switches", Run: pub.Switches, Advisory: true},
@@ -147,18 +149,23 @@ func checks(conn *queue.Conn, pub *publisher.Publisher, people *signin.Set) []ob
 	return list
 }
 
-// checkStreams waits for the broker and makes sure that its streams keep what
-// they acknowledge.
+// checkStreams waits for the broker and its streams, and makes sure that they keep
+// what they acknowledge.
 func (l *loaded) checkStreams(ctx context.Context, conn *queue.Conn) error {
 	if err := conn.AwaitConnected(ctx); err != nil {
 		return err
 	}
+	// One that waits for its streams does not keep the others from being looked at.
+	all, ctx := errgroup.WithContext(ctx)
 	for _, t := range l.Tenants {
-		if err := conn.Tenant(t.Name).CheckStreams(ctx); err != nil {
-			return fmt.Errorf("tenant %s: %w", t.Name, err)
-		}
+		all.Go(func() error {
+			if err := conn.Tenant(t.Name).AwaitStreams(ctx); err != nil {
+				return fmt.Errorf("tenant %s: %w", t.Name, err)
+			}
+			return nil
+		})
 	}
-	return nil
+	return all.Wait()
 }
 
 func (l *loaded) tenants(conn *queue.Conn) []publisher.Tenant {

@@ -150,6 +150,8 @@ type Consumer struct {
 
 	skewed atomic.Int64 // nanoseconds that our clock was last found behind; 0 is well
 	behind obs.Outage   // of our clock
+
+	unheard atomic.Pointer[error] // why we could not announce ourselves last
 }
 
 // New returns a consumer that has not begun to work.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -40,6 +41,7 @@ func (c *Consumer) announce(ctx context.Context, ready chan<- struct{}) error {
 			err = c.cfg.Queue.Announce(c.cfg.Log.Name(), c.announcement())
 		}
 		c.presence.spoke(time.Now(), err == nil)
+		c.unheard.Store(&err)
 		switch {
 		case err != nil:
 			next = soon // the broker is away; it is said again at once when it is back
@@ -56,6 +58,15 @@ func (c *Consumer) announce(ctx context.Context, ready chan<- struct{}) error {
 			return nil
 		}
 	}
+}
+
+// Heard returns an error if this consumer could not announce itself, so that soon
+// nothing is sealed for it. It is a check of /readyz.
+func (c *Consumer) Heard(context.Context) error {
+	if err := c.unheard.Load(); err != nil && *err != nil {
+		return fmt.Errorf("this consumer cannot announce itself: %w", *err)
+	}
+	return nil
 }
 
 // A keyNote is the event that says which sealing key is announced.

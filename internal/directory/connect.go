@@ -127,6 +127,8 @@ func (c *Client) signIn(ctx context.Context, cn *conn, password secret.Value, si
 		return nil
 	case heard && e.result == invalidCredentials:
 		c.refused.note(password, true, since, time.Now())
+		// It is tried again after a minute at the earliest, and so is no flood.
+		cn.from.log.Error().AnErr(obs.Cause, err).Msg("the service account's password was refused; nothing can be done until password_file has the right one")
 		return backoff.Permanent(fmt.Errorf("binding as %s: refused: %w", c.cfg.BindDN, err))
 	case !heard && cn.wire.sent.Load():
 		c.refused.note(password, false, since, time.Now())

@@ -49,7 +49,10 @@ func startNodes(t testing.TB, directory string, nodes int) *Lab {
 func startWith(t testing.TB, opts Options) *Lab {
 	t.Helper()
 	out := &output{}
-	opts.Bin, opts.NATS, opts.Dir = binaries(t), filepath.Join(testkit.Root(t), "nats"), filepath.Join(t.TempDir(), "lab")
+	opts.Bin, opts.NATS = binaries(t), filepath.Join(testkit.Root(t), "nats")
+	if opts.Dir == "" {
+		opts.Dir = filepath.Join(t.TempDir(), "lab")
+	}
 	opts.Consumers, opts.Out, opts.Endpoints = 2, out, filepath.Join(t.TempDir(), "endpoints.json")
 	l, err := Start(t.Context(), opts)
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 // later one only with a change that cannot be upgraded from it, which then says so in
 // CHANGELOG.md.
 var (
-	upgradeFrom = flag.String("upgrade-from", "424a89e", "`commit` whose programs are the old ones")
+	upgradeFrom = flag.String("upgrade-from", "424a89eb4de6c4504f52fde77cc35c4bcd17ccba", "`commit` whose programs are the old ones")
 	upgradeAll  = flag.Bool("upgrade-all", false, "upgrade everything and roll it back under traffic, on one node and on three")
 )
 

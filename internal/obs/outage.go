@@ -1,6 +1,7 @@
 package obs
 
 import (
+	"strings"
 	"sync"
 	"time"
 
@@ -8,7 +9,7 @@ import (
 )
 
 // What goes wrong again and again is said again this often: for the same cause,
-// and for another one, which may differ in no more than a port.
+// and for another one.
 const (
 	sameEvery  = 10 * time.Minute
 	otherEvery = time.Minute
@@ -31,7 +32,7 @@ func (o *Outage) Level(level zerolog.Level, cause error) zerolog.Level {
 	defer o.mu.Unlock()
 	text := ""
 	if cause != nil {
-		text = cause.Error()
+		text = strings.Map(withoutDigits, cause.Error())
 	}
 	every := sameEvery
 	if text != o.cause {
@@ -42,6 +43,14 @@ func (o *Outage) Level(level zerolog.Level, cause error) zerolog.Level {
 	}
 	o.cause, o.said = text, time.Now()
 	return level
+}
+
+// withoutDigits makes causes the same that differ in a time or a port only.
+func withoutDigits(r rune) rune {
+	if '0' <= r && r <= '9' {
+		return -1
+	}
+	return r
 }
 
 // Over says that it works, and reports whether it had not.

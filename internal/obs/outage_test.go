@@ -2,6 +2,7 @@ package obs
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,6 +29,7 @@ func TestOutage(t *testing.T) {
 			want  int
 		}{
 			{"the same", func(int) error { return refused }, 6},
+			{"at another time", func(i int) error { return fmt.Errorf("expired, it is %d s past", i) }, 6},
 			{"without a cause", func(int) error { return nil }, 6},
 			{"two that take turns", func(i int) error { return []error{refused, reset}[i%2] }, 60},
 		}

@@ -50,7 +50,9 @@ type Conn struct {
 	renewed chan struct{} // closed at the next reconnect
 	ends    Ends
 
-	unreached, refused, pulls obs.Outage // of what is logged
+	streams map[string]error // why the streams of a tenant cannot be used, by its prefix
+
+	unreached, refused, pulls, streamless obs.Outage // of what is logged
 }
 
 // Timings of a connection. A server that hangs is left after two pings without an

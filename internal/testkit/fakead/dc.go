@@ -106,11 +106,9 @@ func (s *Server) MakePDC() {
 
 // listen fills the rest of a Server in and starts it.
 func (s *Server) listen(addr, plainAddr string) error {
-	cert, err := s.ca.Server("fakead-"+s.name, []string{"127.0.0.1", "localhost", s.host()})
-	if err != nil {
-		return fmt.Errorf("fakead: %w", err)
+	if err := s.Certify(); err != nil {
+		return err
 	}
-	s.tls = &tls.Config{Certificates: []tls.Certificate{cert.TLS}, MinVersion: tls.VersionTLS12}
 	s.faults = make(map[Op][]*Injection)
 	s.conns = make(map[net.Conn]struct{})
 	if err := s.open(addr, plainAddr); err != nil {
@@ -174,4 +172,15 @@ func newCA(dir string) (*pki.Authority, error) {
 		return nil, fmt.Errorf("fakead: making a certificate authority: %w", err)
 	}
 	return ca, nil
+}
+
+// Certify gives the domain controller another certificate of the same authority,
+// for the handshakes to come.
+func (s *Server) Certify(opts ...pki.Option) error {
+	cert, err := s.ca.Server("fakead-"+s.name, []string{"127.0.0.1", "localhost", s.host()}, opts...)
+	if err != nil {
+		return fmt.Errorf("fakead: %w", err)
+	}
+	s.tls.Store(&tls.Config{Certificates: []tls.Certificate{cert.TLS}, MinVersion: tls.VersionTLS12})
+	return nil
 }

@@ -27,6 +27,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"writeback/internal/testkit"
@@ -85,7 +86,7 @@ type Server struct {
 	ca        *pki.Authority
 	ln, plain net.Listener
 	plainURL  string
-	tls       *tls.Config
+	tls       atomic.Pointer[tls.Config]
 	directory testkit.Directory
 	running   sync.WaitGroup
 	stopping  chan struct{} // closed by Close

@@ -54,7 +54,7 @@ func newSession(s *Server, raw net.Conn, secure bool) *session {
 // startTLS goes on in TLS, whose handshake is done by the first read. What the
 // client sent too early is not part of it, and is lost.
 func (c *session) startTLS() {
-	c.conn, c.secure, c.starting = tls.Server(c.raw, c.s.tls), true, false
+	c.conn, c.secure, c.starting = tls.Server(c.raw, c.s.tls.Load()), true, false
 	c.r = bufio.NewReader(c.conn)
 }
 
