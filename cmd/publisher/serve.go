@@ -94,7 +94,7 @@ func serve(ctx context.Context, args []string, std cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	health := checks(conn, pub, people)
+	health := checks(conn, pub, people, apiEnd)
 	cfg.watch(reg, conn, tokens, apiEnd, health)
 	opsListener, err := net.Listen("tcp", cfg.OperationsListen)
 	if err != nil {
@@ -135,13 +135,21 @@ func serve(ctx context.Context, args []string, std cli.Streams) error {
 
 // checks are what /readyz says. A tenant without a consumer does not keep the
 // others, or who asks for an outcome, from being served.
-func checks(conn *queue.Conn, pub *publisher.Publisher, people *signin.Set) []obs.Check {
+func checks(conn *queue.Conn, pub *publisher.Publisher, people *signin.Set, apiEnd func() time.Time) []obs.Check {
 	list := []obs.Check{
 		{Name: "broker", Run: conn.Check},
 		{Name: "streams", Run: conn.Streams, Advisory: true},
 		{Name: "record_key", Run: pub.Keys},
 		{Name: "consumers", Run: pub.Presence, Advisory: true},
 		{Name: "switches", Run: pub.Switches, Advisory: true},
+	}
+	if !apiEnd().IsZero() {
+		list = append(list, obs.Check{Name: "certificate", Advisory: true, Run: func(context.Context) error {
+			if end := apiEnd(); time.Now().After(end) {
+				return fmt.Errorf("the certificate of the API ended at %s; callers refuse it", end.UTC().Format(time.RFC3339))
+			}
+			return nil
+		}})
 	}
 	if !people.Empty() {
 		list = append(list, obs.Check{Name: "sign_in", Run: people.Check, Advisory: true})

@@ -1,17 +1,24 @@
 package lab
 
 import (
+	"bytes"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"maps"
+	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"syscall"
 	"testing"
 	"time"
 
+	"writeback/internal/chaos/clock"
 	"writeback/internal/queue"
+	"writeback/internal/testkit"
 	"writeback/internal/testkit/pki"
 )
 
@@ -92,6 +99,7 @@ func faults() []fault {
 		{name: "runtime_dir full", wreck: func(tr *trial) func() { return tr.runtimeDir("size=4k") }},
 		{name: "runtime_dir cannot be written", wreck: func(tr *trial) func() { return tr.runtimeDir("ro") }},
 		{name: "broker user revoked", wreck: brokerUserRevoked},
+		{name: "consumers' clocks wrong", wreck: clocksWrong},
 	}
 }
 
@@ -120,7 +128,7 @@ func TestFaults(t *testing.T) {
 }
 
 // triedElsewhere are rows that have tests of their own.
-func triedElsewhere() []string { return []string{"API's certificate expired", "clock wrong"} }
+func triedElsewhere() []string { return []string{"certificate of the API expired"} }
 
 func (f fault) try(t *testing.T, row sheet) {
 	opts := Options{Directory: f.directory}
@@ -253,5 +261,88 @@ func brokerUserRevoked(tr *trial) (mend func()) {
 	return func() {
 		tr.Broker.Set(variable, ours)
 		tr.awayFor(tr.T, "nats")()
+	}
+}
+
+// clocksWrong runs both consumers with a clock that is a minute ahead.
+func clocksWrong(tr *trial) (mend func()) {
+	tr.Helper()
+	bin := tr.T.TempDir()
+	tr.must(clock.Build(tr.Context(), testkit.Root(tr.T), bin, "./cmd/consumer"))
+	mend = func() {}
+	for i := range tr.opts.Consumers {
+		name := consumerName(i)
+		right, next := tr.awayFor(tr.T, name), mend
+		_, err := tr.run(name, func() *exec.Cmd {
+			cmd := exec.Command(filepath.Join(bin, "consumer"), "run", "-config", tr.path(name, "consumer.yaml"))
+			cmd.Env = append(os.Environ(), clock.Env(time.Minute))
+			return cmd
+		})
+		tr.must(err)
+		mend = func() {
+			next()
+			tr.leave(tr.named(tr.T, name))
+			right()
+		}
+	}
+	return mend
+}
+
+// TestAPIExpires has the certificate of the API end, and replaces it.
+func TestAPIExpires(t *testing.T) {
+	t.Parallel()
+	row := sheets(t)["certificate of the API expired"]
+	l := startLab(t, "fake")
+	authority, err := pki.New(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	certify := func(opts ...pki.Option) *pki.Server {
+		c, err := authority.Server("api", []string{"127.0.0.1"}, opts...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	good := certify()
+	f := l.startFrontDoor(t, "expiring", node{"tls": node{"cert_file": good.CertFile, "key_file": good.KeyFile}})
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: authority.Pool()}}}
+	call := func() map[string]bool {
+		resp, err := client.Get(f.APIURL + "/v1/nothing")
+		if err != nil {
+			return map[string]bool{"API says: " + err.Error(): true}
+		}
+		resp.Body.Close()
+		return nil
+	}
+	tr := &trial{T: t, Lab: l, e: l.endpoints(t), sheet: row, url: map[string]string{"publisher": f.operations}, from: make(map[string]int)}
+	logs := func() map[string]bool {
+		all := make(map[string]bool)
+		for line := range bytes.Lines(l.logOf(t, "expiring")) {
+			text, complaint := readable(line)
+			all["publisher "+text] = complaint
+		}
+		return all
+	}
+	if said := call(); len(said) > 0 {
+		t.Fatalf("before: %v", said)
+	}
+	certify(expired) // in the place of the good one
+	tr.awaitAll("what callers see", row.told.certain, call)
+	tr.awaitAll("health", row.health.certain, tr.unwell)
+	tr.nothingElse("health", row.health, tr.unwell())
+	certify()
+	await(t, "callers being served", func() error {
+		if said := call(); len(said) > 0 {
+			return fmt.Errorf("%v", said)
+		}
+		return nil
+	})
+	tr.awaitAll("the log of the return", row.back.certain, logs)
+	complaints := logs()
+	maps.DeleteFunc(complaints, func(_ string, complaint bool) bool { return !complaint })
+	tr.nothingElse("logged", row.logged, complaints)
+	if left := tr.unwell(); len(left) > 0 {
+		t.Errorf("afterwards: %v", left)
 	}
 }

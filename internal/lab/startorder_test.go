@@ -75,7 +75,7 @@ func (s *starting) run(order []string) {
 	}
 	steps := map[string]func(){
 		"broker":    startBroker,
-		"publisher": func() { must(l.startPublisher(s.Context())) },
+		"publisher": func() { must(l.startPublishers(s.Context())) },
 		"consumers": func() { must(l.startConsumers(s.Context())) },
 		"directory": func() { must(l.fake.Restart()) },
 		"streams": func() {
