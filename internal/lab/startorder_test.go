@@ -85,6 +85,7 @@ func (s *starting) run(order []string) {
 			})
 		},
 	}
+	defer l.stopPrograms() // while there is a broker to say good-bye to
 	ctx, stop := context.WithCancel(s.Context())
 	var watching sync.WaitGroup
 	watching.Go(func() { s.watch(ctx) })
@@ -92,6 +93,7 @@ func (s *starting) run(order []string) {
 	defer stop()
 	said := make(map[string][]string)
 	for _, part := range order {
+		begun := time.Now()
 		steps[part]()
 		s.there[part] = true
 		must(l.writeEndpoints())
@@ -107,6 +109,7 @@ func (s *starting) run(order []string) {
 				}
 			}
 		}
+		s.Logf("%s: everybody says what is missing after %s", part, time.Since(begun).Round(100*time.Millisecond))
 	}
 	e, begun := l.endpoints(s.T), time.Now()
 	await(s.T, "a reset", func() error {
@@ -119,6 +122,7 @@ func (s *starting) run(order []string) {
 	s.Logf("the first reset is applied %s after the last part is there", time.Since(begun).Round(100*time.Millisecond))
 	for name, url := range operations(s.T, l.Dir, l.opts.Consumers) {
 		await(s.T, name+" being ready", func() error { return ready(s.Context(), name, url) })
+		s.Logf("%s is ready after %s", name, time.Since(begun).Round(100*time.Millisecond))
 		counts := counted(s.T, l.logOf(s.T, name))
 		for _, m := range said[name] {
 			if n := counts["warn "+m] + counts["error "+m]; n != 1 {
