@@ -16,6 +16,7 @@ import (
 	"writeback/internal/queue"
 	"writeback/internal/reset"
 	"writeback/internal/seal"
+	"writeback/internal/trace"
 	"writeback/internal/unseal"
 )
 
@@ -33,6 +34,7 @@ type settings struct {
 	PolicyFile       string           `yaml:"policy_file"`       // policy.yaml: which accounts may be reset at all; must be there
 	Publishers       []seal.PinConfig `yaml:"publishers"`        // public keys of the publishers, 1 to 16; must be there
 	Consumers        []seal.PinConfig `yaml:"consumers"`         // public keys of the replicas, besides our own
+	Tracing          *trace.Config    `yaml:"tracing"`           // where traces of requests go; without it there are none
 	Directory        directory.Config `yaml:"directory"`         // the domain controllers, and as whom they are asked; must be there
 }
 
@@ -117,6 +119,11 @@ func (l *loaded) read() (err error) {
 	}
 	if l.consumers, err = seal.OwnPins("consumers", l.Consumers, l.signer.Public(), time.Now()); err != nil {
 		return err
+	}
+	if l.Tracing != nil {
+		if err := l.Tracing.Check(); err != nil {
+			return err
+		}
 	}
 	if l.PolicyFile == "" {
 		return errors.New("policy_file: is missing; it says which accounts may be reset at all")

@@ -18,6 +18,7 @@ import (
 	"writeback/internal/guard"
 	"writeback/internal/obs"
 	"writeback/internal/queue"
+	"writeback/internal/trace"
 	"writeback/internal/unseal"
 )
 
@@ -74,6 +75,11 @@ func run(ctx context.Context, args []string, std cli.Streams, ready func()) erro
 	}
 	defer conn.Close()
 	tenant := conn.OnPremises(cfg.Tenant)
+	tracer, sendTraces, err := trace.Start(cfg.Tracing, trace.Program{Name: "consumer", Instance: cfg.Replica, Version: obs.BuildVersion()}, log)
+	if err != nil {
+		return cli.Usagef("%s: %w", *path, err)
+	}
+	defer sendTraces()
 	reg := obs.NewRegistry("consumer")
 	c, err := consumer.New(consumer.Config{
 		Tenant:     cfg.Tenant,
@@ -88,7 +94,7 @@ func run(ctx context.Context, args []string, std cli.Streams, ready func()) erro
 			if err != nil {
 				return consumer.Delivery{}, err
 			}
-			return consumer.Delivery{Data: d.Data, Slot: d.Slot, Attempt: d.Attempt, Receipt: d}, nil
+			return consumer.Delivery{Data: d.Data, Slot: d.Slot, Attempt: d.Attempt, Trace: d.Trace, Receipt: d}, nil
 		},
 		Directory: lend(dir),
 		DC:        dir.Using,
@@ -98,6 +104,7 @@ func run(ctx context.Context, args []string, std cli.Streams, ready func()) erro
 		SoftStop:  cfg.SoftStop,
 		Logger:    log,
 		Metrics:   reg,
+		Tracer:    tracer,
 	})
 	if err != nil {
 		return cli.Usagef("%s: %w", *path, err)

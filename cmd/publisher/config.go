@@ -19,6 +19,7 @@ import (
 	"writeback/internal/reset"
 	"writeback/internal/seal"
 	"writeback/internal/signin"
+	"writeback/internal/trace"
 )
 
 // settings is publisher.yaml.
@@ -37,6 +38,7 @@ type settings struct {
 	Publishers       []seal.PinConfig `yaml:"publishers"`        // keys that publishers sign with, besides our own: while it is replaced
 	Pages            pageSettings     `yaml:"pages"`             // the pages that people see
 	SignIn           []signin.Config  `yaml:"sign_in"`           // how people of a tenant sign in; without it nobody does, and there are no pages for it
+	Tracing          *trace.Config    `yaml:"tracing"`           // where traces of requests go; without it there are none
 	Tenants          []tenant         `yaml:"tenants"`           // whose resets are taken; 1 at least
 }
 
@@ -92,6 +94,11 @@ func (l *loaded) read() (err error) {
 	}
 	if err := l.Pages.check(l.Listen, l.TLS != nil); err != nil {
 		return err
+	}
+	if l.Tracing != nil {
+		if err := l.Tracing.Check(); err != nil {
+			return err
+		}
 	}
 	if l.TokensFile == "" {
 		return errors.New("tokens_file: is missing")

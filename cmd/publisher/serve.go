@@ -20,6 +20,7 @@ import (
 	"writeback/internal/queue"
 	"writeback/internal/signin"
 	"writeback/internal/ticket"
+	"writeback/internal/trace"
 )
 
 // When the program stops, callers that wait for an outcome may go on waiting for
@@ -63,8 +64,14 @@ func serve(ctx context.Context, args []string, std cli.Streams) error {
 	}
 	defer conn.Close()
 
+	instance := publisher.NewInstance()
+	tracer, sendTraces, err := trace.Start(cfg.Tracing, trace.Program{Name: "publisher", Instance: instance, Version: obs.BuildVersion()}, log)
+	if err != nil {
+		return cli.Usagef("%s: %w", *path, err)
+	}
+	defer sendTraces()
 	pub := publisher.New(publisher.Config{
-		Log:        audit.NewLog(cfg.signer, publisher.NewInstance()),
+		Log:        audit.NewLog(cfg.signer, instance),
 		Publishers: cfg.publishers,
 		Slots:      cfg.slots,
 		Months:     cfg.months,
@@ -72,6 +79,7 @@ func serve(ctx context.Context, args []string, std cli.Streams) error {
 		Version:    obs.BuildVersion(),
 		Logger:     log,
 		Metrics:    reg,
+		Tracer:     tracer,
 		Overview:   cfg.administered(),
 	})
 	desk := ticket.New(ticket.Config{Signer: cfg.signer, Publishers: cfg.publishers, Stores: cfg.stores(conn), Requests: pub, Journal: pub})

@@ -59,7 +59,7 @@ func (c *Consumer) apply(ctx context.Context, r *request, unreadable error, last
 // locate finds and judges the account. The connection is nil if there is none, and
 // else the caller's to end.
 func (c *Consumer) locate(ctx context.Context, r *request, ask guard.Ask) (s Session, entry reset.Entry, err error) {
-	defer r.step(obs.StepFind)()
+	defer r.watch.Step(obs.StepFind)()
 	ctx, cancel := context.WithTimeout(ctx, findTimeout)
 	defer cancel()
 	if s, err = c.cfg.Directory(ctx, ""); err != nil {
@@ -118,7 +118,7 @@ func (c *Consumer) unanswered(r *request, cl *claim, err error) (fate, bool) {
 // request over; a probe modifies nothing. Its error is that of the first modify,
 // or says which follow-ups may not have been done.
 func (r *request) send(ctx context.Context, s Session, cl *claim, entry reset.Entry) error {
-	defer r.step(obs.StepModify)()
+	defer r.watch.Step(obs.StepModify)()
 	var err error
 	cl.used, r.dc = true, entry.Witness.DC
 	switch r.Header.Operation {

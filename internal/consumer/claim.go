@@ -92,7 +92,7 @@ func (c *Consumer) claimAs(ctx context.Context, r *request, rec envelope.Record,
 	// Longer than a claim is fresh, and through a stop: a claim that we know
 	// to be stored can be released, one that we do not know of cannot.
 	var err error
-	done := r.step(obs.StepClaim)
+	done := r.watch.Step(obs.StepClaim)
 	cl.Link, err = c.append(context.WithoutCancel(ctx), r, rec, envelope.Private{GUID: cl.on.GUID, Witnesses: cl.on.Witnesses}, claimTimeout)
 	done()
 	r.own[cl.Writer.Number] = cl

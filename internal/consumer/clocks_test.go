@@ -184,7 +184,7 @@ func TestVisits(t *testing.T) {
 					visited = append(visited, dc)
 					return nil, reset.ErrDirectoryUnavailable
 				}
-				r := &request{deadline: time.Now(), took: w.metrics.steps, Request: &envelope.Request{Header: envelope.Header{Deadline: time.Now()}}}
+				r := &request{deadline: time.Now(), watch: w.metrics.steps.Watch(time.Now()), Request: &envelope.Request{Header: envelope.Header{Deadline: time.Now()}}}
 				if tt.late {
 					time.Sleep(time.Nanosecond)
 				}

@@ -47,6 +47,7 @@ type Delivery struct {
 	Data    []byte
 	Slot    string // the account's slot token, from the subject
 	Attempt uint64 // 1 for the first delivery
+	Trace   string // what it says of its trace; nobody has signed that
 	Receipt
 }
 
@@ -100,8 +101,8 @@ type Policy interface {
 	Hash() [32]byte
 }
 
-// Config says what a consumer needs. Everything but SoftStop and Workers must
-// be set.
+// Config says what a consumer needs. Everything but SoftStop, Workers and Tracer
+// must be set.
 type Config struct {
 	Tenant     string
 	Log        *audit.Log // signs as this replica
@@ -121,6 +122,7 @@ type Config struct {
 	SoftStop  time.Duration         // what is in hand may take this long after the stop; 10 s if zero
 	Logger    zerolog.Logger
 	Metrics   prometheus.Registerer
+	Tracer    obs.Tracer // nil: there are no traces
 }
 
 const (
@@ -282,10 +284,11 @@ func (c *Consumer) Alive() error {
 // work does what one delivery needs and says so to the broker. It calls leave
 // when another delivery may be taken before this one is done with.
 func (c *Consumer) work(ctx context.Context, d Delivery, leave func()) {
-	begun := time.Now()
+	watch := c.metrics.steps.Watch(time.Now())
 	log := c.cfg.Logger.With().Uint64(obs.Attempt, d.Attempt).Logger()
-	f := c.process(ctx, d, begun, leave, &log)
-	c.release(ctx, d, f, log, time.Since(begun))
+	f := c.process(ctx, d, watch, leave, &log)
+	c.release(ctx, d, f, log, watch)
+	watch.End(time.Now())
 }
 
 // A fate is what becomes of a delivery.
@@ -314,8 +317,11 @@ const (
 )
 
 // release is the one place where a fate becomes an acknowledgement.
-func (c *Consumer) release(ctx context.Context, d Delivery, f fate, log zerolog.Logger, took time.Duration) {
+func (c *Consumer) release(ctx context.Context, d Delivery, f fate, log zerolog.Logger, watch *obs.Watch) {
 	var err error
+	took := time.Since(watch.Begun)
+	watch.Set(obs.Code, string(f.code))
+	watch.Set(obs.Reason, f.reason)
 	switch f.kind {
 	case settled:
 		// Even if we are stopping: a lost ack costs the next replica a
@@ -325,9 +331,9 @@ func (c *Consumer) release(ctx context.Context, d Delivery, f fate, log zerolog.
 		if f.hold > 0 {
 			err = d.HandBack(f.hold)
 		} else {
-			began := time.Now()
+			done := watch.Step(obs.StepSettle)
 			err = d.Ack(ctx)
-			c.metrics.steps.Took(obs.StepSettle, time.Since(began))
+			done()
 		}
 		if f.code == "" {
 			log.Info().Msg("request had ended before")

@@ -323,7 +323,7 @@ func (v *view) end() {
 // domain controller. Where one of those is away, and something may still be
 // sent, another domain controller will do.
 func (d *resolution) look(ctx context.Context) view {
-	defer d.r.step(obs.StepFind)()
+	defer d.r.watch.Step(obs.StepFind)()
 	on := d.cl.on
 	account := reset.Account{Kind: reset.ObjectGUID, Value: reset.FormatGUID(on.GUID)}
 	best := view{sight: unchanged}

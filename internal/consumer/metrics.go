@@ -41,7 +41,7 @@ func newMetrics(reg prometheus.Registerer, c *Consumer) metrics {
 			Help:    "From a request's delivery to its stored outcome.",
 			Buckets: prometheus.ExponentialBuckets(0.002, 2, 14), // 2 ms to 16 s
 		}),
-		steps: obs.NewSteps(reg, "consumer", obs.ConsumerSteps()),
+		steps: obs.NewSteps(reg, "consumer", obs.ConsumerSteps(), c.cfg.Tracer),
 	}
 	inHand := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "writeback_consumer_in_hand_requests",

@@ -54,12 +54,12 @@ func dropReasons() []string { return []string{notARequest, unknownSigner, otherT
 // A request that has been verified, on its way through this replica.
 type request struct {
 	*envelope.Request
-	ref  reset.Ref
-	hash [32]byte // of the request as received
-	body *envelope.Body
-	key  *seal.RecordKey // for the private part of its records; nil if the body does not open
-	hand *hand           // keeps it from other replicas
-	took *obs.Steps      // is told how long the steps take
+	ref   reset.Ref
+	hash  [32]byte // of the request as received
+	body  *envelope.Body
+	key   *seal.RecordKey // for the private part of its records; nil if the body does not open
+	hand  *hand           // keeps it from other replicas
+	watch *obs.Watch      // measures its steps
 
 	dc       string    // the domain controller that had the account last; empty if none did
 	deadline time.Time // as we took it, so that it does not move with the wall clock
@@ -69,9 +69,9 @@ type request struct {
 	refusal     error             // what the directory said to a modify of ours in doubt
 }
 
-// process takes a delivery, that came at a time, as far as it can and says what is
-// to become of it.
-func (c *Consumer) process(ctx context.Context, d Delivery, begun time.Time, leave func(), log *zerolog.Logger) fate {
+// process takes a delivery as far as it can and says what is to become of it. watch
+// was started when it came.
+func (c *Consumer) process(ctx context.Context, d Delivery, watch *obs.Watch, leave func(), log *zerolog.Logger) fate {
 	req, err := envelope.ParseRequest(d.Data)
 	if err != nil {
 		return fate{kind: dropped, reason: notARequest, cause: err}
@@ -98,10 +98,12 @@ func (c *Consumer) process(ctx context.Context, d Delivery, begun time.Time, lea
 		return fate{kind: handedBack, reason: inHandHere, delay: soon}
 	}
 	defer c.letGo(ref.ID)
-	r := &request{Request: req, ref: ref, hash: sha256.Sum256(d.Data), hand: newHand(d, leave), took: c.metrics.steps, own: make(map[uint64]*claim), deadline: now.Add(h.Deadline.Sub(now))}
+	r := &request{Request: req, ref: ref, hash: sha256.Sum256(d.Data), hand: newHand(d, leave), watch: watch, own: make(map[uint64]*claim), deadline: now.Add(h.Deadline.Sub(now))}
 	defer c.keepInHand(ctx, r.hand)()
 
-	c.metrics.steps.Took(obs.StepTake, time.Since(begun))
+	watch.Trace("delivery", obs.ParseTraceParent(d.Trace))
+	watch.Set(obs.Operation, h.Operation.String())
+	watch.Took(obs.StepTake, watch.Begun, time.Now())
 	unreadable := c.open(r, d.Slot)
 	if errors.Is(unreadable, unseal.ErrNoBox) && (c.presence.holds(req.Wraps, now) || c.presence.deaf(now)) {
 		return fate{kind: handedBack, reason: otherReplica, delay: soon}
@@ -110,14 +112,9 @@ func (c *Consumer) process(ctx context.Context, d Delivery, begun time.Time, lea
 	f := c.walk(ctx, r, unreadable, d.Attempt)
 	if r.dc != "" {
 		*log = log.With().Str(obs.DC, r.dc).Logger()
+		watch.Set(obs.DC, r.dc)
 	}
 	return f
-}
-
-// step begins to measure a step, until what it returns is called.
-func (r *request) step(s obs.Step) (done func()) {
-	began := time.Now()
-	return func() { r.took.Took(s, time.Since(began)) }
 }
 
 // wipe ends the passwords' stay in memory.
@@ -130,7 +127,7 @@ func (r *request) wipe() {
 
 // open opens the request's body. An error means that nobody can act on it.
 func (c *Consumer) open(r *request, slot string) error {
-	defer r.step(obs.StepOpen)()
+	defer r.watch.Step(obs.StepOpen)()
 	h := r.Header
 	switch {
 	case hex.EncodeToString(h.Slot[:]) != slot:

@@ -28,7 +28,7 @@ func (c *Consumer) settle(ctx context.Context, r *request, cl *claim, result err
 	rec := r.next(envelope.Settled, cl.Link)
 	rec.Code = outcome.Code
 	private := envelope.Private{GUID: cl.on.GUID, Details: outcome.Details, Applied: applied}
-	done := r.step(obs.StepReply)
+	done := r.watch.Step(obs.StepReply)
 	_, err := c.append(storing, r, rec, private, time.Until(r.Header.Accepted.Add(reset.Correctable)))
 	done()
 	switch {

@@ -33,6 +33,7 @@ var allowed = map[string][]string{
 	"internal/config": {},                // whoever reads a file of secrets opens it with config
 	"internal/cli":    {"secret", "obs"}, // protects the process before anything is read; says its version
 	"internal/obs":    {},
+	"internal/trace":  {"obs"}, // nobody but cmd knows it
 
 	// Windows: the service and its events.
 	"internal/eventlog":     {"reset", "obs"},
@@ -74,8 +75,8 @@ var allowed = map[string][]string{
 	"internal/guard":            {"reset", "secret", "config"},
 
 	// Wiring.
-	"cmd/publisher": {"reset", "secret", "config", "cli", "obs", "seal", "envelope", "audit", "queue", "portal", "portal/pages", "portal/resetpage", "portal/signinpage", "portal/changepage", "portal/adminpage", "signin", "publisher", "tenants", "ticket"},
-	"cmd/consumer":  {"reset", "secret", "config", "cli", "obs", "seal", "unseal", "envelope", "audit", "queue", "consumer", "directory", "directory/policy", "guard", "service"},
+	"cmd/publisher": {"trace", "reset", "secret", "config", "cli", "obs", "seal", "envelope", "audit", "queue", "portal", "portal/pages", "portal/resetpage", "portal/signinpage", "portal/changepage", "portal/adminpage", "signin", "publisher", "tenants", "ticket"},
+	"cmd/consumer":  {"trace", "reset", "secret", "config", "cli", "obs", "seal", "unseal", "envelope", "audit", "queue", "consumer", "directory", "directory/policy", "guard", "service"},
 	"cmd/audit":     {"reset", "config", "cli", "obs", "seal", "audit", "queue", "trail", "inspect", "export", "report"},
 	"cmd/demo":      {"lab", "obs"},
 
@@ -136,6 +137,7 @@ var sole = map[string][]string{
 	"github.com/nats-io/jwt/v2":  {"internal/tenants"},
 	"github.com/coreos/go-oidc":  {"internal/signin"},
 	"golang.org/x/oauth2":        {"internal/signin"},
+	"go.opentelemetry.io":        {"internal/trace"},
 	// What is of Windows alone; the rest of the code knows no system.
 	"golang.org/x/sys/windows": {"internal/config", "internal/secret", "internal/directory", "internal/eventlog", "internal/service", "internal/export", "cmd/consumer"},
 

@@ -145,8 +145,9 @@ func TestEarliestEnd(t *testing.T) {
 
 func TestSteps(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	s := NewSteps(reg, "consumer", ConsumerSteps())
-	s.Took(StepModify, 40*time.Millisecond)
+	s := NewSteps(reg, "consumer", ConsumerSteps(), nil)
+	begun := time.Now()
+	s.Watch(begun).Took(StepModify, begun, begun.Add(40*time.Millisecond))
 	_, body := get(t, Handler(reg), "GET", "/metrics")
 	for _, want := range []string{`_count{step="modify"} 1`, `_sum{step="modify"} 0.04`, `_count{step="take"} 0`, `_bucket{step="modify",le="0.064"} 1`, `_bucket{step="modify",le="0.032"} 0`} {
 		if !strings.Contains(body, "writeback_consumer_step_seconds"+want) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"writeback/internal/obs"
 	"writeback/internal/reset"
 )
 
@@ -34,6 +35,7 @@ func (a *api) post(op reset.Operation) handler {
 		wait, applied := preferWait(r.Header)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), wait+margin)
 		defer cancel()
+		ctx = obs.WithTraceParent(ctx, traceParent(r.Header))
 		st, err := a.Publisher.Submit(ctx, s, found.password, found.current, wait)
 		if err != nil {
 			if r := (*reset.Refusal)(nil); errors.As(err, &r) {
@@ -54,6 +56,15 @@ func (a *api) post(op reset.Operation) handler {
 		}
 		return ans, nil
 	}
+}
+
+// traceParent returns what a caller says of its trace, if anything valid. What it
+// says is of use only if there are traces.
+func traceParent(h http.Header) obs.TraceParent {
+	if values := h.Values(obs.TraceHeader); len(values) == 1 {
+		return obs.ParseTraceParent(values[0])
+	}
+	return ""
 }
 
 // admit refuses what is too much for the account. That costs the caller nothing: it

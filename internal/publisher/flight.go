@@ -24,6 +24,7 @@ type flight struct {
 	boxes   []seal.Box     // empty if it is switched off
 	off     *reset.Outcome // by a switch; nil if it is not
 	arrived time.Time
+	steps   *obs.Watch // was started then
 
 	accepted audit.Link // the first of chain
 
@@ -69,8 +70,10 @@ func (f *flight) advance(chain audit.Chain) {
 		f.p.metrics.outcomes.WithLabelValues(string(last.Code)).Inc()
 		f.p.metrics.wait.Observe(f.line.Answered.Seconds())
 		if sent := max(f.line.Sealed, f.line.Stored); sent > 0 { // the outcome may be heard before that the request is stored
-			f.p.metrics.steps.Took(obs.StepWait, f.line.Answered-sent)
+			f.steps.Took(obs.StepWait, f.arrived.Add(sent), f.arrived.Add(f.line.Answered))
 		}
+		f.steps.Set(obs.Code, string(last.Code))
+		f.steps.End(f.arrived.Add(f.line.Answered))
 	case last.Kind == envelope.Corrected:
 		f.p.metrics.corrections.WithLabelValues(string(last.Code)).Inc()
 		f.p.cfg.Logger.Info().Stringer(obs.Request, f.ref).Str(obs.Code, string(last.Code)).
@@ -219,6 +222,7 @@ func (f *flight) cancel(ctx context.Context, o reset.Outcome) {
 
 // forget lets go of a request that has ended; from now on the stream answers.
 func (f *flight) forget() {
+	f.steps.End(time.Now()) // of one that has not ended
 	f.t.mu.Lock()
 	defer f.t.mu.Unlock()
 	delete(f.t.open, f.ref.ID)

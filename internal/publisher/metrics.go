@@ -37,7 +37,7 @@ func newMetrics(reg prometheus.Registerer, p *Publisher) metrics {
 			Help: "Runs of consumers that were heard of for the first time, by how: first_sight, new_run, or two_runs at the same time under one name.",
 		}, []string{"how"}),
 	}
-	m.steps = obs.NewSteps(reg, "publisher", obs.PublisherSteps())
+	m.steps = obs.NewSteps(reg, "publisher", obs.PublisherSteps(), p.cfg.Tracer)
 	lost := prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "writeback_publisher_lost_events_total",
 		Help: "Events for the audit that could not be written.",

@@ -32,7 +32,8 @@ type Broker interface {
 	// expect. Its errors are reset.ErrConflict, ErrUnknown, ErrUnavailable.
 	Append(ctx context.Context, ref reset.Ref, record []byte, expect uint64) (seq uint64, err error)
 	// Enqueue puts a request into its account's slot. Its errors are
-	// reset.ErrSlotTaken, ErrUnknown, ErrUnavailable.
+	// reset.ErrSlotTaken, ErrUnknown, ErrUnavailable. What is in ctx of a
+	// trace goes with it.
 	Enqueue(ctx context.Context, slot [16]byte, id reset.ID, request []byte) error
 	// Records returns the records of a request, oldest first.
 	Records(ctx context.Context, id reset.ID) ([]reset.Stored, error)
@@ -76,6 +77,7 @@ type Config struct {
 	Overview   bool   // somebody can look at it: read and keep what [Publisher.Overview] tells of requests
 	Logger     zerolog.Logger
 	Metrics    prometheus.Registerer
+	Tracer     obs.Tracer // nil: there are no traces
 }
 
 // NewInstance returns a name for one run of a publisher.

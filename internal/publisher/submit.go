@@ -101,7 +101,8 @@ func (p *Publisher) accept(ctx context.Context, t *tenant, s reset.Submission) (
 	}
 	f := &flight{
 		p: p, t: t, ref: reset.Ref{Publisher: p.cfg.Log.Name(), ID: id}, sub: s, key: key, month: month,
-		boxes: boxes, off: off, arrived: arrived, changed: make(chan struct{}),
+		boxes: boxes, off: off, arrived: arrived, steps: p.metrics.steps.Watch(arrived),
+		changed: make(chan struct{}),
 	}
 	rec := envelope.Record{
 		Kind: envelope.Accepted, Tenant: s.Tenant, Publisher: f.ref.Publisher, ID: id,
@@ -126,7 +127,9 @@ func (p *Publisher) accept(ctx context.Context, t *tenant, s reset.Submission) (
 	}
 	f.chain = audit.Chain{f.accepted}
 	f.line.Accepted = time.Since(arrived)
-	p.metrics.steps.Took(obs.StepAccept, f.line.Accepted)
+	f.steps.Trace("request", obs.TraceParentOf(ctx))
+	f.steps.Set(obs.Operation, s.Operation.String())
+	f.steps.Took(obs.StepAccept, arrived, arrived.Add(f.line.Accepted))
 	t.mu.Lock()
 	t.open[id] = f
 	t.mu.Unlock()
@@ -222,13 +225,15 @@ func (p *Publisher) carry(ctx context.Context, f *flight, secrets passwords) {
 		case <-publishing.Done():
 		}
 	}()
-	err = f.t.Broker.Enqueue(publishing, f.slot(), f.ref.ID, request)
+	// Not the caller's own, which is only a part of ours.
+	traced := obs.WithTraceParent(publishing, f.steps.Parent())
+	err = f.t.Broker.Enqueue(traced, f.slot(), f.ref.ID, request)
 	cancel()
 	switch {
 	case err == nil:
 		f.mark(func(l *reset.Timeline) {
 			l.Stored = time.Since(f.arrived)
-			p.metrics.steps.Took(obs.StepStore, l.Stored-l.Accepted)
+			f.steps.Took(obs.StepStore, f.arrived.Add(l.Accepted), f.arrived.Add(l.Stored))
 		})
 	case errors.Is(err, reset.ErrSlotTaken):
 		// Said only if the cancel wins: a copy of ours may be stored yet.

@@ -75,6 +75,7 @@ type Delivery struct {
 	Data    []byte
 	Slot    string // last token of its subject
 	Attempt uint64 // 1 for the first delivery
+	Trace   string // its header [obs.TraceHeader], which says anything that the broker likes
 
 	msg jetstream.Msg
 	c   *Conn
@@ -167,6 +168,7 @@ func (t *Tenant) takeOnce(ctx context.Context) (*Delivery, error) {
 		Data:    msg.Data(),
 		Slot:    msg.Subject()[strings.LastIndexByte(msg.Subject(), '.')+1:],
 		Attempt: meta.NumDelivered,
+		Trace:   msg.Headers().Get(obs.TraceHeader),
 		msg:     msg,
 		c:       t.c,
 	}, nil

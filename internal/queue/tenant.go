@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"writeback/internal/obs"
 	"writeback/internal/reset"
 )
 
@@ -113,6 +114,9 @@ func (t *Tenant) Enqueue(ctx context.Context, slot [16]byte, id reset.ID, reques
 	msg := nats.NewMsg(t.prefix + "req." + hex.EncodeToString(slot[:]))
 	msg.Data = request
 	msg.Header.Set("Nats-Msg-Id", id.String())
+	if trace := obs.TraceParentOf(ctx); trace != "" {
+		msg.Header.Set(obs.TraceHeader, string(trace))
+	}
 	msg.Header.Set("Nats-Expected-Stream", streamRequests)
 	var taken time.Time // when the slot was first found taken
 	_, err := t.publish(ctx, msg, false, func(err error, _ bool) error {
