@@ -1,0 +1,125 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"writeback/internal/testkit/broker"
+)
+
+// stopAll ends publisher and consumers, and then the broker.
+func (l *Lab) stopAll() {
+	l.stopPrograms()
+	l.remove("nats")
+}
+
+// startAll starts what stopAll has ended.
+func (l *Lab) startAll(t *testing.T) {
+	t.Helper()
+	_, err := l.run("nats", func() *exec.Cmd { return l.Broker.Command(filepath.Join(l.opts.Bin, "nats-server")) })
+	if err := errors.Join(err, l.startConsumers(t.Context()), l.startPublishers(t.Context()), l.awaitReady(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestRestoreOlderStreams puts a copy of the broker's store back that has become old,
+// as docs/operations.md says: everything works, the trail is whole as far as it goes,
+// and a head that was kept elsewhere shows that there was more.
+func TestRestoreOlderStreams(t *testing.T) {
+	t.Parallel()
+	l := startLab(t, "fake")
+	e, users, config := l.endpoints(t), l.Directory.Users, l.AuditFile()
+	resets := func(from, to int) (last string) {
+		t.Helper()
+		for i := from; i < to; i++ {
+			last = wantApplied(t, e, "upn", users[i].UPN, fmt.Sprintf("Genuine-Word-%d", i)).ID
+		}
+		return last
+	}
+	resets(0, 4)
+	l.stopAll()
+	backup := filepath.Join(t.TempDir(), "store")
+	if err := os.CopyFS(backup, os.DirFS(l.Broker.StoreDir)); err != nil {
+		t.Fatal(err)
+	}
+	l.startAll(t)
+	lost := resets(4, 7)
+	head := filepath.Join(t.TempDir(), "head.json")
+	if _, code := l.audit(t, config, "head", "-out", head); code != 0 {
+		t.Fatalf("audit head exits with %d", code)
+	}
+	l.stopAll()
+	if err := errors.Join(os.RemoveAll(l.Broker.StoreDir), os.CopyFS(l.Broker.StoreDir, os.DirFS(backup))); err != nil {
+		t.Fatal(err)
+	}
+	l.startAll(t)
+	resets(7, 10)
+	if r, err := e.do(t.Context(), "GET", "/v1/requests/"+lost, nil); err != nil || r.Status != 404 {
+		t.Errorf("a request that was lost is %s, %v", r.Body, err)
+	}
+	out, code := l.audit(t, config, "verify")
+	if code != 0 || !strings.Contains(out, "7 begin here") {
+		t.Errorf("without a head, audit verify exits with %d:\n%s", code, out)
+	}
+	out, code = l.audit(t, config, "verify", "-head", head)
+	if code != 1 || !strings.Contains(out, "cut_off") {
+		t.Errorf("with a head of before, audit verify exits with %d:\n%s", code, out)
+	}
+}
+
+// TestLostNode loses one node of three with its disk, and starts it again with the
+// same name and nothing on it, as docs/operations.md says. It then has everything: the
+// system goes on without another one.
+func TestLostNode(t *testing.T) {
+	t.Parallel()
+	l := startNodes(t, "fake", broker.Nodes)
+	e, users := l.endpoints(t), l.Directory.Users
+	for n := range 3 {
+		wantApplied(t, e, "upn", users[n].UPN, fmt.Sprintf("Genuine-Word-%d", n))
+	}
+	lost, other := l.nodes[2], l.nodes[0]
+	l.remove(lost.Name)
+	c := broker.Watch(l.nodes, l.AdminKeyFile())
+	for _, stream := range []string{"REQUESTS", "RECORDS", "EVENTS", "KV_consumers", "KV_switches", "KV_tickets"} {
+		await(t, "the others lead "+stream, func() error {
+			n, err := c.Leader(t.Context(), stream)
+			if err == nil && n == 2 {
+				err = errors.New("the lost node still leads it")
+			}
+			return err
+		})
+	}
+	await(t, "a reset with two nodes", func() error {
+		r, err := e.post(t.Context(), "upn", users[3].UPN, "Genuine-Word-3")
+		if err == nil && r.Code != "applied" {
+			err = errors.New(r.Body)
+		}
+		return err
+	})
+	if err := os.RemoveAll(lost.StoreDir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.run(lost.Name, func() *exec.Cmd { return lost.Command(filepath.Join(l.opts.Bin, "nats-server")) }); err != nil {
+		t.Fatal(err)
+	}
+	// This waits until every replica is in step.
+	if out, err := l.call(t.Context(), "publisher", "streams", "-config", l.path("nats", "provision.yaml"), "-timeout", "2m"); err != nil {
+		t.Fatalf("publisher streams: %v\n%s", err, out)
+	}
+	l.remove(other.Name)
+	await(t, "a reset without another node", func() error {
+		r, err := e.post(t.Context(), "upn", users[4].UPN, "Genuine-Word-4")
+		if err == nil && r.Code != "applied" {
+			err = errors.New(r.Body)
+		}
+		return err
+	})
+	if out, code := l.audit(t, l.AuditFile(), "verify"); code != 0 || !strings.Contains(out, "WHOLE: nothing") {
+		t.Errorf("audit verify exits with %d:\n%s", code, out)
+	}
+}
