@@ -91,3 +91,13 @@ func TestDead(t *testing.T) {
 		t.Errorf("dead links are %s", got)
 	}
 }
+
+// TestReadmeListsPages makes sure that whoever begins at the README finds every page.
+func TestReadmeListsPages(t *testing.T) {
+	pages := manuals(t)
+	for page := range pages {
+		if dir, _ := filepath.Split(page); dir == "docs/" && !strings.Contains(pages["README.md"], "]("+page+")") {
+			t.Errorf("README.md does not lead to %s", page)
+		}
+	}
+}
