@@ -121,12 +121,28 @@ func why(command string) (reason string, ok bool) {
 	return "", false
 }
 
+// unprompted is a line of a block that looks like a command and has no prompt.
+var unprompted = regexp.MustCompile(`(?m)^ {4,}((?:publisher|consumer|audit|curl|openssl) [a-z-]+)(?: .*)?$`)
+
+// otherMachines are pages whose commands are for machines that no test here has.
+func otherMachines() []string {
+	return []string{
+		"docs/compose.md", // Docker: make compose-test
+		"docs/windows.md", // Windows
+	}
+}
+
 // TestCommandsAreRun makes sure that a command in a page is run by TestInstallation, or
 // that it is said why not, and that nothing is said of commands that are gone.
 func TestCommandsAreRun(t *testing.T) {
 	unused := notWalked()
 	total := 0
 	for page, text := range pages(t) {
+		for _, m := range unprompted.FindAllStringSubmatch(text, -1) {
+			if !slices.Contains(otherMachines(), page) {
+				t.Errorf("%s: %q needs a prompt that says on which machine it is typed", page, m[1])
+			}
+		}
 		for _, c := range manual(page, text) {
 			if c.file != "" {
 				continue
