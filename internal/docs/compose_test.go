@@ -146,7 +146,7 @@ func TestComposeNetworks(t *testing.T) {
 			t.Errorf("in the network %s are %q, want %q", network, members[network], want)
 		}
 		if outside := network == "edge" || network == "monitor"; file.Networks[network].Internal == outside {
-			t.Errorf("the network %s: internal is %t", network, !outside)
+			t.Errorf("the network %s: internal is %t, want %t", network, outside, !outside)
 		}
 		delete(members, network)
 	}
