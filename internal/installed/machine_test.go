@@ -102,7 +102,7 @@ func start(t *testing.T) *machine {
 			return fmt.Errorf("%s: %w", out, err)
 		}
 		return nil
-	}, backoff.NewExponentialBackOff(backoff.WithMaxInterval(500*time.Millisecond), backoff.WithMaxElapsedTime(time.Minute)))
+	}, backoff.NewExponentialBackOff(backoff.WithMaxInterval(500*time.Millisecond), backoff.WithMaxElapsedTime(3*time.Minute)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +226,7 @@ func (m *machine) await(service, name string, good func(string) bool) string {
 			return errors.New(value)
 		}
 		return nil
-	}, backoff.NewExponentialBackOff(backoff.WithMaxInterval(200*time.Millisecond), backoff.WithMaxElapsedTime(time.Minute)))
+	}, backoff.NewExponentialBackOff(backoff.WithMaxInterval(200*time.Millisecond), backoff.WithMaxElapsedTime(3*time.Minute)))
 	if err != nil {
 		log, _ := m.try("journalctl", "--no-pager", "--unit="+service)
 		m.t.Fatalf("%s stays %q\n%s", name, value, log)
