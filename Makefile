@@ -8,7 +8,7 @@ VERSION := $(shell git describe --tags --always --abbrev=12 --dirty=+dirty 2>/de
 COMMIT := $(shell git rev-parse HEAD 2>/dev/null)
 STAMP := -X writeback/internal/obs.version=$(VERSION) -X writeback/internal/obs.commit=$(COMMIT)
 
-.PHONY: demo test bin lint cc bench bench-audit chaos fuzz docs soak idle compose-test lint-windows release clean
+.PHONY: demo test bin lint cc bench bench-audit chaos fuzz docs soak idle upgrade-test outage compose-test lint-windows release clean
 
 # Everything on this machine: a domain controller, the broker, two consumers, a
 # publisher. DEMO holds flags, for example: make demo DEMO='-once -directory fake'
@@ -90,6 +90,16 @@ soak: bin
 IDLE ?= 5m
 idle: bin
 	$(GO) run ./internal/lab/soak -idle $(IDLE) -directory $(DIRECTORY)
+
+# Upgrades and rolls back everything under traffic, from the programs of an earlier
+# commit; `make test` has a shorter form. Both need a clone with its history.
+upgrade-test: bin
+	$(GO) test -race -count=1 -v -run 'TestUpgrade|TestMixedVersions' ./internal/lab -upgrade-all
+
+# Takes the broker, and all domain controllers, away for OUTAGE, and says what that does.
+OUTAGE ?= 1h
+outage: bin
+	WRITEBACK_OUTAGE=$(OUTAGE) $(GO) test -count=1 -v -timeout 24h -run TestOutage ./internal/lab
 
 # Each fuzz target for FUZZTIME.
 FUZZTIME ?= 1m

@@ -9,8 +9,6 @@ import (
 	"maps"
 	"net/http"
 	"net/http/cookiejar"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -64,17 +62,9 @@ func fits(claim, seen string) bool {
 // sheets reads the table.
 func sheets(t *testing.T) map[string]sheet {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(testkit.Root(t), "docs", "faults.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	all := make(map[string]sheet)
-	for line := range strings.Lines(string(text)) {
-		cells := strings.Split(strings.TrimSpace(line), " | ")
-		if !strings.HasPrefix(line, "| **") || len(cells) != 5 {
-			continue
-		}
-		name := strings.Trim(cells[0], "| *")
+	for _, cells := range testkit.Table(t, "docs/faults.md", "## Fault by fault")[1:] {
+		name := strings.Trim(cells[0], "*")
 		if _, ok := all[name]; ok {
 			t.Fatalf("docs/faults.md has two rows %q", name)
 		}
