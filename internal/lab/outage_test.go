@@ -116,8 +116,8 @@ func TestOutage(t *testing.T) {
 		t.Parallel()
 		l := startLab(t, "fake")
 		o := &outage{t: t, l: l, e: l.endpoints(t)}
-		// At the first moment it may have been taken and be told so.
-		o.run(func() func() { return l.awayFor(t, "nats") }, "503 broker_unavailable", "202 ")
+		// After half a minute nobody is heard of any more.
+		o.run(func() func() { return l.awayFor(t, "nats") }, "503 broker_unavailable", "503 no_consumer")
 	})
 	t.Run("directory", func(t *testing.T) {
 		t.Parallel()
