@@ -23,7 +23,7 @@ func (c *Conn) Provision(ctx context.Context, replicas int, keep time.Duration, 
 		return err
 	}
 	for _, want := range streams(replicas, keep) {
-		live, err := c.js.Stream(ctx, want.Name)
+		live, err := c.stream(ctx, want.Name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			if err := c.create(ctx, want); err != nil {
 				return fmt.Errorf("creating stream %s: %w", want.Name, err)
@@ -46,7 +46,9 @@ func (c *Conn) Provision(ctx context.Context, replicas int, keep time.Duration, 
 		}
 	}
 	want := workers(replicas)
-	live, err := c.js.Consumer(ctx, streamRequests, consumerName)
+	live, err := ask(ctx, func(ctx context.Context) (jetstream.Consumer, error) {
+		return c.js.Consumer(ctx, streamRequests, consumerName)
+	})
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
 		if _, err := c.js.CreateConsumer(ctx, streamRequests, want); err != nil {
 			return fmt.Errorf("creating consumer %s: %w", consumerName, err)
@@ -79,7 +81,7 @@ func (c *Conn) AllThere(ctx context.Context) error {
 	}
 	var missing []string
 	for _, want := range streams(1, DefaultKeep) {
-		_, err := c.js.Stream(ctx, want.Name)
+		_, err := c.stream(ctx, want.Name)
 		switch {
 		case errors.Is(err, jetstream.ErrStreamNotFound):
 			missing = append(missing, want.Name)
@@ -105,6 +107,26 @@ func (c *Conn) awaitLeader(ctx context.Context) error {
 		return fmt.Errorf("waiting for the broker: %w", err)
 	}
 	return nil
+}
+
+// stream looks at a stream.
+func (c *Conn) stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	return ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return c.js.Stream(ctx, name) })
+}
+
+// ask calls f until there is an answer, or ctx ends: one can be lost while servers
+// choose who leads.
+func ask[T any](ctx context.Context, f func(context.Context) (T, error)) (answer T, err error) {
+	err = retry(ctx, func() error {
+		ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+		defer cancel()
+		var err error
+		if answer, err = f(ctx); err != nil && ctx.Err() == nil {
+			return backoff.Permanent(err) // it is an answer
+		}
+		return err
+	})
+	return answer, err
 }
 
 // create makes a stream. A leader that has not met all servers yet finds too few
@@ -140,7 +162,7 @@ func retry(ctx context.Context, f func() error) error {
 func (c *Conn) awaitInStep(ctx context.Context, replicas int) error {
 	for _, s := range streams(replicas, 0) {
 		err := retry(ctx, func() error {
-			live, err := c.js.Stream(ctx, s.Name)
+			live, err := c.stream(ctx, s.Name)
 			if err != nil {
 				return err
 			}
