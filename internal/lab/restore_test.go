@@ -84,16 +84,6 @@ func TestLostNode(t *testing.T) {
 	}
 	lost, other := l.nodes[2], l.nodes[0]
 	l.remove(lost.Name)
-	c := broker.Watch(l.nodes, l.AdminKeyFile())
-	for _, stream := range []string{"REQUESTS", "RECORDS", "EVENTS", "KV_consumers", "KV_switches", "KV_tickets"} {
-		await(t, "the others lead "+stream, func() error {
-			n, err := c.Leader(t.Context(), stream)
-			if err == nil && n == 2 {
-				err = errors.New("the lost node still leads it")
-			}
-			return err
-		})
-	}
 	await(t, "a reset with two nodes", func() error {
 		r, err := e.post(t.Context(), "upn", users[3].UPN, "Genuine-Word-3")
 		if err == nil && r.Code != "applied" {
@@ -108,8 +98,8 @@ func TestLostNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	// This waits until every replica is in step.
-	if out, err := l.call(t.Context(), "publisher", "streams", "-config", l.path("nats", "provision.yaml"), "-timeout", "2m"); err != nil {
-		t.Fatalf("publisher streams: %v\n%s", err, out)
+	if _, err := l.call(t.Context(), "publisher", "streams", "-config", l.path("nats", "provision.yaml"), "-timeout", "2m"); err != nil {
+		t.Fatal(err)
 	}
 	l.remove(other.Name)
 	await(t, "a reset without another node", func() error {
