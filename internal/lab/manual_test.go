@@ -215,7 +215,7 @@ func TestFlagsInPages(t *testing.T) {
 }
 
 // said is what begins like a command and is a line of a log.
-var said = regexp.MustCompile(`^[a-z]+ (?:started|stopped|has)\b`)
+var said = regexp.MustCompile(`^[a-z]+ (?:started|stopped|has|is|says|debug|info|warn|error)\b`)
 
 // linesWithCommands returns what a page has in code: lines with a prompt, and spans
 // that begin with one of our programs.
