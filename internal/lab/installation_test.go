@@ -189,8 +189,8 @@ func (i *installation) start(c typed) {
 	}
 }
 
-// TestInstallation types what docs/operations.md and docs/audit.md tell to type, in
-// their order, each command on the machine before its prompt, and gets a system that
+// TestInstallation types what docs/operations.md, docs/callers.md and docs/audit.md
+// tell to type, in their order, each command on the machine before its prompt, and gets a system that
 // resets passwords.
 func TestInstallation(t *testing.T) {
 	t.Parallel()

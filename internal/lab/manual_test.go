@@ -92,7 +92,7 @@ func pages(t *testing.T) map[string]string {
 }
 
 // walked are the pages whose commands TestInstallation runs.
-func walked() []string { return []string{"docs/operations.md", "docs/audit.md"} }
+func walked() []string { return []string{"docs/operations.md", "docs/callers.md", "docs/audit.md"} }
 
 // notWalked says of commands, by how they begin, which test runs them instead, or why
 // none does.
