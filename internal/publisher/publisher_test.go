@@ -267,6 +267,10 @@ func TestRefusals(t *testing.T) {
 		want reset.RefusalCode
 	}{
 		{"no consumer was heard of for 30 s", func(*world) { time.Sleep(reset.Presence + time.Second) }, reset.NoConsumer},
+		{"the broker has been away for so long that no consumer is heard of", func(w *world) {
+			w.queue.HideSwitches(true)
+			time.Sleep(reset.Presence + time.Second)
+		}, reset.BrokerUnavailable},
 		{"the consumer's clock is behind", func(w *world) {
 			time.Sleep(time.Second)
 			again := audit.NewLog(keys.Signer(w.t, seal.PurposeConsumer, 2), "replica1")

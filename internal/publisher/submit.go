@@ -79,6 +79,9 @@ func (p *Publisher) accept(ctx context.Context, t *tenant, s reset.Submission) (
 	var boxes []seal.Box
 	if off == nil {
 		if boxes, err = t.presence.boxes(arrived); err != nil {
+			if away := t.switches.stale(arrived); away != nil { // it is the broker that nothing is heard of
+				return nil, &reset.Refusal{Code: reset.BrokerUnavailable, Detail: nothingDone, RetryAfter: retryAfter, Err: away}
+			}
 			return nil, err
 		}
 	}
