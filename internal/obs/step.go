@@ -58,7 +58,7 @@ func NewSteps(reg prometheus.Registerer, side string, steps []Step, tracer Trace
 	return s
 }
 
-// Watch returns a watch for one request, which begun at that time and is not
+// Watch returns a watch for one request, which began at that time and is not
 // traced yet.
 func (s *Steps) Watch(begun time.Time) *Watch { return &Watch{steps: s, Begun: begun, span: noSpan{}} }
 

@@ -19,7 +19,8 @@ const (
 type backlog struct {
 	ask func(context.Context) (int, time.Time, error)
 
-	turn sync.Mutex // is held by who asks
+	turn   sync.Mutex // is held by who asks
+	failed time.Time  // when the broker last did not answer; guarded by turn
 
 	mu     sync.Mutex // guards what follows
 	n      int
@@ -42,10 +43,14 @@ func (b *backlog) look(ctx context.Context) (n int, oldest time.Time, ok bool) {
 	if n, oldest, ok = b.known(backlogFresh); ok {
 		return n, oldest, true
 	}
+	if time.Since(b.failed) <= backlogFresh {
+		return 0, time.Time{}, false // who waited for their turn do not wait again
+	}
 	ctx, cancel := context.WithTimeout(ctx, queuePatience)
 	defer cancel()
 	n, oldest, err := b.ask(ctx)
 	if err != nil {
+		b.failed = time.Now()
 		return 0, time.Time{}, false
 	}
 	b.mu.Lock()

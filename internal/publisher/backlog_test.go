@@ -46,6 +46,18 @@ func TestBacklog(t *testing.T) {
 		if _, _, ok := b.look(ctx); ok {
 			t.Error("a look has an answer although the broker is away")
 		}
+		// Who comes next does not wait for the same silence again.
+		silent := &backlog{ask: func(ctx context.Context) (int, time.Time, error) {
+			<-ctx.Done()
+			return 0, time.Time{}, ctx.Err()
+		}}
+		began := time.Now()
+		for range 10 {
+			silent.look(ctx)
+		}
+		if took := time.Since(began); took != queuePatience {
+			t.Errorf("ten who look wait for %s, want %s", took, queuePatience)
+		}
 		time.Sleep(backlogKnown)
 		if _, _, ok := b.known(backlogKnown); ok {
 			t.Error("something is known although the broker has been away for long")
