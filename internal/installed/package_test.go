@@ -86,8 +86,12 @@ func wantFiles(t *testing.T, m *machine) {
 drwxr-xr-x root:root /usr/share/doc/writeback-consumer
 -rw-r--r-- root:root /usr/share/doc/writeback-consumer/CHANGELOG.md
 -rw-r--r-- root:root /usr/share/doc/writeback-consumer/codes.md
+-rw-r--r-- root:root /usr/share/doc/writeback-consumer/configuration.md
 -rw-r--r-- root:root /usr/share/doc/writeback-consumer/copyright
+-rw-r--r-- root:root /usr/share/doc/writeback-consumer/faults.md
+-rw-r--r-- root:root /usr/share/doc/writeback-consumer/keys.md
 -rw-r--r-- root:root /usr/share/doc/writeback-consumer/operations.md
+-rw-r--r-- root:root /usr/share/doc/writeback-consumer/runbook.md
 -rw-r--r-- root:root /usr/share/doc/writeback-consumer/sbom.cdx.json`
 	if got != want {
 		t.Errorf("installed is\n%s\nwant\n%s", got, want)

@@ -19,13 +19,13 @@ type platform struct {
 
 func (p platform) String() string { return p.os + "/" + p.arch }
 
-// platforms are those of a release. On Windows only what runs on premises is built.
+// platforms are those of a release. No publisher runs on Windows.
 func platforms() []platform {
 	all := []string{"audit", "consumer", "publisher"}
 	return []platform{
 		{"linux", "amd64", all, true},
 		{"linux", "arm64", all, true},
-		{"windows", "amd64", []string{"consumer"}, false},
+		{"windows", "amd64", []string{"audit", "consumer"}, false},
 	}
 }
 
