@@ -112,7 +112,7 @@ fuzz:
 # compose.yaml, with Docker: brings it up, resets through it, kills parts of it, resets
 # again, and takes it down.
 compose-test:
-	compose/test
+	WRITEBACK_VERSION=$(VERSION) WRITEBACK_COMMIT=$(COMMIT) compose/test
 
 clean:
 	rm -rf bin dist
