@@ -3,6 +3,7 @@ package obs
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -28,11 +29,18 @@ func Notify(ctx context.Context, alive func() error, log zerolog.Logger, checks 
 	if err != nil {
 		return fmt.Errorf("reading what the service manager says of its watchdog: %w", err)
 	}
+	if os.Getenv("NOTIFY_SOCKET") == "" {
+		<-ctx.Done() // the checks cost connections, and nobody would hear of them
+		return nil
+	}
 	// That the manager does not listen is its own fault, and no reason to stop.
+	var outage Outage
 	tell := func(state string) {
 		if _, err := daemon.SdNotify(false, state); err != nil {
-			log.Warn().AnErr(Cause, err).Msg("telling the service manager")
+			log.WithLevel(outage.Level(zerolog.WarnLevel, err)).AnErr(Cause, err).Msg("telling the service manager")
+			return
 		}
+		outage.Over()
 	}
 	tell(daemon.SdNotifyReady)
 	var wg sync.WaitGroup

@@ -1,14 +1,17 @@
 package obs
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -99,6 +102,39 @@ func TestStatus(t *testing.T) {
 			t.Errorf("status = %q, want %q", got, want)
 		}
 	}
+}
+
+// Where nobody listens, nothing is checked either: that would cost connections.
+func TestNotifyChecksForListeners(t *testing.T) {
+	t.Setenv("NOTIFY_SOCKET", "")
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithTimeout(t.Context(), time.Hour)
+		defer stop()
+		checked := 0
+		check := Check{Name: "directory", Run: func(context.Context) error {
+			checked++
+			return nil
+		}}
+		if err := Notify(ctx, func() error { return nil }, zerolog.Nop(), check); err != nil || checked != 0 {
+			t.Errorf("in an hour it was checked %d times, and then %v", checked, err)
+		}
+	})
+}
+
+// A manager that does not listen any more is not complained of all the time.
+func TestNotifyComplainsOnce(t *testing.T) {
+	t.Setenv("NOTIFY_SOCKET", filepath.Join(t.TempDir(), "nobody"))
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithTimeout(t.Context(), 9*time.Minute)
+		defer stop()
+		var log bytes.Buffer
+		if err := Notify(ctx, func() error { return nil }, zerolog.New(&log).Level(zerolog.InfoLevel)); err != nil {
+			t.Error(err)
+		}
+		if n := strings.Count(log.String(), "telling the service manager"); n != 1 {
+			t.Errorf("the log has it %d times:\n%s", n, log.String())
+		}
+	})
 }
 
 // Nothing is said of a watchdog that is another process's, and nothing at all
