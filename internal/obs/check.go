@@ -2,6 +2,7 @@ package obs
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -33,7 +34,7 @@ func (c Check) newest() (known bool, err error) {
 // not cost a connection each time. A metric shows the last result, and has the check
 // run beside the scrape if that is older than d. It does until ctx ends.
 func Remember(ctx context.Context, d time.Duration, c Check) Check {
-	m := &memory{ctx: ctx, fresh: d, run: c.Run}
+	m := &memory{ctx: ctx, fresh: d, run: c.Run, turn: make(chan struct{}, 1)}
 	c.Run, c.last = m.ask, m.newest
 	return c
 }
@@ -50,7 +51,7 @@ type memory struct {
 	fresh time.Duration
 	run   func(context.Context) error
 
-	turn sync.Mutex // is held by who runs the check
+	turn chan struct{} // has room for one: who runs the check
 
 	mu     sync.Mutex // guards what follows
 	at     time.Time  // of err; zero before the first
@@ -59,9 +60,16 @@ type memory struct {
 }
 
 func (m *memory) ask(ctx context.Context) error {
-	m.turn.Lock()
-	defer m.turn.Unlock()
-	if at, err := m.kept(); time.Since(at) < m.fresh {
+	if fresh, err := m.kept(); fresh {
+		return err
+	}
+	select {
+	case m.turn <- struct{}{}:
+		defer func() { <-m.turn }()
+	case <-ctx.Done(): // who has the turn has more time
+		return errors.New("there was no answer in time")
+	}
+	if fresh, err := m.kept(); fresh {
 		return err
 	}
 	err := m.run(ctx)
@@ -71,10 +79,11 @@ func (m *memory) ask(ctx context.Context) error {
 	return err
 }
 
-func (m *memory) kept() (time.Time, error) {
+// kept returns what is remembered, and whether that is fresh.
+func (m *memory) kept() (fresh bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.at, m.err
+	return time.Since(m.at) < m.fresh, m.err
 }
 
 func (m *memory) keep(err error) {

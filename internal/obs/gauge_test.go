@@ -117,6 +117,27 @@ func TestRemember(t *testing.T) {
 	})
 }
 
+// A probe does not wait for a run that has more time than it has itself.
+func TestProbeBesideScrape(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		c := Remember(ctx, 15*time.Second, Check{Name: "directory", Run: func(ctx context.Context) error {
+			<-ctx.Done() // what is sent there is dropped
+			return context.Cause(ctx)
+		}})
+		scrape(t, NewUp("x", "h", c))
+		synctest.Wait()
+		probe, end := context.WithTimeout(ctx, checkTimeout)
+		defer end()
+		began := time.Now()
+		if err := c.Run(probe); err == nil || time.Since(began) != checkTimeout {
+			t.Errorf("a probe has %v after %s", err, time.Since(began))
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
+
 func TestEarliestEnd(t *testing.T) {
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	day := 24 * time.Hour
