@@ -263,8 +263,9 @@ func (t *Tenant) CheckStreams(ctx context.Context) error {
 const streamsAgain = 2 * time.Second
 
 // AwaitStreams waits until the tenant's streams are there, which somebody may make
-// after this program was started, and says so once. Its error is that of CheckStreams
-// for streams that are there and not as they must be, or that ctx has ended.
+// after this program was started, and logs now and then that it does. Its error is
+// that of CheckStreams for streams that are there and not as they must be, or that
+// ctx has ended.
 func (t *Tenant) AwaitStreams(ctx context.Context) error {
 	tick := time.NewTicker(streamsAgain)
 	defer tick.Stop()
