@@ -61,6 +61,14 @@ func defaults() settings {
 	}
 }
 
+// operationsListen returns where the operations listener of a configuration is, and
+// reads no other file: who asks may not be let at keys.
+func operationsListen(path string) (string, error) {
+	var s settings
+	err := config.Load(path, &s)
+	return s.OperationsListen, err
+}
+
 // load reads the configuration and every file that it names. Nothing is
 // connected to.
 func load(path string) (*loaded, error) {

@@ -18,7 +18,7 @@ func main() {
 		{Name: "init", About: "makes the keys that are missing and prints the public ones", Run: initKeys},
 		{Name: "check", About: "says what stands in the way of resets, and changes nothing", Run: check},
 		{Name: "run", About: "runs the consumer", Run: serve},
-		{Name: "health", About: "asks a consumer that runs whether it is ready", Run: health},
+		cli.Health("consumer", operationsListen),
 		{Name: "service", About: "makes it a service of Windows", Run: manage},
 	})
 }

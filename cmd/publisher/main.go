@@ -12,7 +12,7 @@ func main() {
 		{Name: "tenant", About: "makes and removes tenants and their users while the broker runs", Run: tenantCommand},
 		{Name: "ticket", About: "makes a ticket of the reset page through the API, and prints its address", Run: makeTicket},
 		{Name: "serve", About: "runs the API", Run: serve},
-		{Name: "health", About: "asks a publisher that runs whether it is ready", Run: health},
+		cli.Health("publisher", operationsListen),
 		{Name: "send", About: "makes one request through the API; a password is read from standard input", Run: send},
 	})
 }
