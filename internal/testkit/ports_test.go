@@ -23,5 +23,8 @@ func TestFreePorts(t *testing.T) {
 			continue
 		}
 		l.Close()
+		if claim(port) {
+			t.Errorf("port %d is given out twice", port)
+		}
 	}
 }
