@@ -22,14 +22,7 @@ func Install(ctx context.Context, program, pkg string) error {
 	if _, err := exec.LookPath(program); err == nil {
 		return nil // as mostly
 	}
-	cache, err := CacheDir()
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return err
-	}
-	unlock, err := lock(ctx, filepath.Join(cache, "apt"))
+	unlock, err := lockApt(ctx)
 	if err != nil {
 		return err
 	}
@@ -48,6 +41,20 @@ func Install(ctx context.Context, program, pkg string) error {
 		}
 	}
 	return nil
+}
+
+// lockApt waits until no other process that we know of uses apt: whoever finds
+// apt's lists locked fails at once, and whoever reads them while they are replaced
+// finds nothing.
+func lockApt(ctx context.Context) (unlock func(), err error) {
+	cache, err := CacheDir()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return nil, err
+	}
+	return lock(ctx, filepath.Join(cache, "apt"))
 }
 
 // lock waits until no other process holds the lock of path.

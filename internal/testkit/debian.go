@@ -11,6 +11,11 @@ import (
 
 // Archives lists the Debian archives that this machine's own apt uses.
 func Archives(ctx context.Context) ([]string, error) {
+	unlock, err := lockApt(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	for _, update := range []bool{false, true} {
 		if update { // a machine that never did knows no origins
 			if out, err := exec.CommandContext(ctx, "apt-get", "update", "-qq").CombinedOutput(); err != nil {

@@ -13,14 +13,8 @@ import (
 // of theirs is started, no user is made, and nobody has to be root.
 func Unpacked(ctx context.Context, packages ...string) (string, error) {
 	return Cached(ctx, packages[0]+"-"+CacheKey(packages...), func(tmp string) error {
-		if err := download(ctx, tmp, packages); err != nil {
-			// Perhaps apt's lists are empty, or older than what they name.
-			if out, err := exec.CommandContext(ctx, "apt-get", "update", "-qq").CombinedOutput(); err != nil {
-				return fmt.Errorf("updating apt's lists: %w: %s", err, out)
-			}
-			if err := download(ctx, tmp, packages); err != nil {
-				return err
-			}
+		if err := fetch(ctx, tmp, packages); err != nil {
+			return err
 		}
 		files, err := filepath.Glob(filepath.Join(tmp, "*.deb"))
 		if err != nil {
@@ -36,6 +30,23 @@ func Unpacked(ctx context.Context, packages ...string) (string, error) {
 		}
 		return nil
 	})
+}
+
+// fetch downloads packages into dir.
+func fetch(ctx context.Context, dir string, packages []string) error {
+	unlock, err := lockApt(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if download(ctx, dir, packages) == nil {
+		return nil
+	}
+	// Perhaps apt's lists are empty, or older than what they name.
+	if out, err := exec.CommandContext(ctx, "apt-get", "update", "-qq").CombinedOutput(); err != nil {
+		return fmt.Errorf("updating apt's lists: %w: %s", err, out)
+	}
+	return download(ctx, dir, packages)
 }
 
 func download(ctx context.Context, dir string, packages []string) error {
