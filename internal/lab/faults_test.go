@@ -49,7 +49,7 @@ func faults() []fault {
 			tr.must(tr.fake.Restart())
 			return func() {
 				for i := range tr.opts.Consumers {
-					tr.must(os.WriteFile(tr.path(consumerName(i), "ad-password"), []byte(fresh+"\n"), 0o600))
+					tr.replace(tr.path(consumerName(i), "ad-password"), []byte(fresh+"\n"))
 				}
 			}
 		}},
@@ -59,8 +59,8 @@ func faults() []fault {
 				path := tr.path(consumerName(i), "policy.yaml")
 				whole, err := os.ReadFile(path)
 				tr.must(err)
-				tr.must(os.WriteFile(path, append(slices.Clone(whole), "typo: 1\n"...), 0o600))
-				mend = append(mend, func() { tr.must(os.WriteFile(path, append(whole, '\n'), 0o600)) })
+				tr.replace(path, append(slices.Clone(whole), "typo: 1\n"...))
+				mend = append(mend, func() { tr.replace(path, append(whole, '\n')) })
 			}
 			return func() {
 				for _, f := range mend {

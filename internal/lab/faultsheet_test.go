@@ -245,11 +245,15 @@ func (tr *trial) awaitAll(what string, c []string, see func() map[string]bool) {
 // fault, and fails for what it does not say. Programs may be asked for a reset.
 func (tr *trial) during() {
 	tr.Helper()
+	wait := "Prefer: wait=60" // who is to be answered is, on a slow machine too
+	if tr.sheet.told.has("202") {
+		wait = "Prefer: wait=1"
+	}
 	told := func() map[string]bool {
 		all := map[string]bool{tr.look(): true}
 		tr.used++
 		u := tr.Directory.Users[tr.used%(len(tr.Directory.Users)-1)]
-		if r, err := tr.e.post(tr.Context(), "upn", u.UPN, fmt.Sprintf("Faulty-Word-%d", tr.used), "Prefer: wait=1"); err != nil {
+		if r, err := tr.e.post(tr.Context(), "upn", u.UPN, fmt.Sprintf("Faulty-Word-%d", tr.used), wait); err != nil {
 			all["API unreachable"] = true
 		} else {
 			all[strings.TrimSpace(fmt.Sprintf("%d %s", r.Status, r.Code))] = true

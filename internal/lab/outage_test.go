@@ -80,14 +80,14 @@ func (l *Lab) footprints(t *testing.T) map[string]footprint {
 	return all
 }
 
-// logOf returns what one program has logged so far.
+// logOf returns what one program has logged so far, as far as the last line is whole.
 func (l *Lab) logOf(t *testing.T, name string) []byte {
 	t.Helper()
 	text, err := os.ReadFile(l.path("logs", name+".log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return text
+	return text[:bytes.LastIndexByte(text, '\n')+1]
 }
 
 // gauge returns the value of a series without labels.

@@ -23,6 +23,13 @@ func (tr *trial) must(err error) {
 	}
 }
 
+// replace gives a file another text, at no time a part of it.
+func (tr *trial) replace(path string, text []byte) {
+	tr.Helper()
+	tr.must(os.WriteFile(path+".new", text, 0o600))
+	tr.must(os.Rename(path+".new", path))
+}
+
 // startMounted starts a lab with disks of 24 MB below its directory, which end with
 // the test.
 func startMounted(t *testing.T, opts Options, below []string) *Lab {
