@@ -2,20 +2,17 @@ package lab
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
-
-	"github.com/cenkalti/backoff/v4"
 
 	"writeback/internal/testkit"
 	"writeback/internal/testkit/fakead"
@@ -96,16 +93,9 @@ func (i *installation) do(c typed) {
 		i.start(c)
 		return
 	}
-	attempt := func() error { return i.run(c) }
-	var err error
 	if c.machine == "caller" { // a running publisher knows a new token within a second
-		ctx, cancel := context.WithTimeout(i.t.Context(), 20*time.Second)
-		defer cancel()
-		err = backoff.Retry(attempt, backoff.WithContext(backoff.NewConstantBackOff(100*time.Millisecond), ctx))
-	} else {
-		err = attempt()
-	}
-	if err != nil {
+		await(i.t, c.String(), func() error { return i.run(c) })
+	} else if err := i.run(c); err != nil {
 		i.t.Fatalf("%s: %v", c, err)
 	}
 }
@@ -154,12 +144,20 @@ func (i *installation) start(c typed) {
 	}
 	cmd := i.shell(own)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	started, ended := make(chan error, 1), make(chan error, 1)
+	go func() {
+		// The death signal is about the thread that started the process.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		if started <- err; err == nil {
+			ended <- cmd.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
 		i.t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
 	i.stop = append(i.stop, func() {
 		syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
 		if err := <-ended; err != nil && !strings.Contains(c.command, "nats-server") { // which ends with 1
@@ -260,11 +258,11 @@ func newInstallation(t *testing.T) (*installation, *fakead.Server) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	runtime, err := os.MkdirTemp("/dev/shm", fmt.Sprintf("%s%d-", runtimePrefix, os.Getpid()))
+	memory, err := os.MkdirTemp("/dev/shm", fmt.Sprintf("%s%d-", runtimePrefix, os.Getpid()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(runtime) })
+	t.Cleanup(func() { os.RemoveAll(memory) })
 	for to, from := range map[string]string{
 		"consumer/ad-ca.pem": d.CAFile, "publisher/api.pem": api.CertFile, "publisher/api.key": api.KeyFile,
 		"publisher/portal.pem": api.CertFile, "caller/api-ca.pem": ca.CAFile, "auditor/siem-ca.pem": ca.CAFile,
@@ -285,7 +283,7 @@ func newInstallation(t *testing.T) (*installation, *fakead.Server) {
 		"WRITEBACK_NATS_PORT=443", fmt.Sprintf("WRITEBACK_NATS_PORT=%d", ports[0]),
 		"/var/lib/writeback-store", i.path("broker", "store"),
 		"-c nats/nats-server.conf", "-c " + filepath.Join(testkit.Root(t), "nats", "nats-server.conf"),
-		"/run/writeback", runtime,
+		"/run/writeback", memory,
 		"ldaps://dc1.corp.example.com, ldaps://dc2.corp.example.com", d.URL + ", " + second.Directory().URL,
 		"CN=svc-writeback,OU=Service,DC=corp,DC=example,DC=com", d.ServiceDN,
 		"OU=Groups,DC=corp", "CN=Users,DC=corp",
