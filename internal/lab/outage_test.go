@@ -180,10 +180,14 @@ func (o *outage) run(away func() (back func()), allowed ...string) {
 	defer l.stopPrograms() // while there is a broker to say good-bye to
 	lasts := outageOf(t)
 	o.told = make(map[string]int)
-	for range 4 {
+	applied := func() error {
 		if r := o.ask(); r.Code != string(reset.Applied) {
-			t.Fatalf("before: %s", r.Body)
+			return errors.New(r.Body)
 		}
+		return nil
+	}
+	for range 4 {
+		await(t, "a reset before", applied)
 	}
 	clear(o.told)
 	o.accepted, o.longest = nil, 0
@@ -232,13 +236,7 @@ func (o *outage) run(away func() (back func()), allowed ...string) {
 	}
 	back()
 	begun = time.Now()
-	var r response
-	await(t, "a reset afterwards", func() error {
-		if r = o.ask(); r.Code != string(reset.Applied) {
-			return errors.New(r.Body)
-		}
-		return nil
-	})
+	await(t, "a reset afterwards", applied)
 	t.Logf("the first reset is applied %s after the end", time.Since(begun).Round(10*time.Millisecond))
 	for name, url := range operations(t, l.Dir, l.opts.Consumers) {
 		await(t, name+" being ready", func() error { return ready(t.Context(), name, url) })

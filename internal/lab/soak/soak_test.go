@@ -16,7 +16,7 @@ func TestSoak(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
 	f, err := options{
-		length: 8 * time.Second, rate: 5, every: 250 * time.Millisecond, directory: "fake",
+		length: 12 * time.Second, rate: 5, every: 250 * time.Millisecond, directory: "fake",
 		bin: filepath.Join(testkit.Root(t), "bin"), dir: filepath.Join(t.TempDir(), "run"), out: &out,
 	}.soak(t.Context())
 	if err != nil {
