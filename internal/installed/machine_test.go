@@ -211,6 +211,13 @@ func (m *machine) shell(lines string) string {
 	return m.run("sh", "-ec", lines)
 }
 
+// journal returns what a service has logged so far; journald may lag behind.
+func (m *machine) journal(service string, matches ...string) string {
+	m.t.Helper()
+	m.run("journalctl", "--sync")
+	return m.run(append([]string{"journalctl", "--no-pager", "--unit=" + service}, matches...)...)
+}
+
 // property returns what systemd says of the consumer's service.
 func (m *machine) property(name string) string {
 	m.t.Helper()
@@ -228,8 +235,7 @@ func (m *machine) await(service, name string, good func(string) bool) string {
 		return nil
 	}, backoff.NewExponentialBackOff(backoff.WithMaxInterval(200*time.Millisecond), backoff.WithMaxElapsedTime(3*time.Minute)))
 	if err != nil {
-		log, _ := m.try("journalctl", "--no-pager", "--unit="+service)
-		m.t.Fatalf("%s stays %q\n%s", name, value, log)
+		m.t.Fatalf("%s stays %q\n%s", name, value, m.journal(service))
 	}
 	return value
 }

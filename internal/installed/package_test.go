@@ -130,6 +130,7 @@ func wantRefused(t *testing.T, m *machine) {
 		if got := m.property("ActiveState") + " " + m.property("ExecMainStatus") + " " + m.property("NRestarts"); got != state {
 			t.Errorf("it is %s, want %s", got, state)
 		}
+		m.run("journalctl", "--sync")
 		if status, _ := m.try("systemctl", "status", "--no-pager", "--full", unit); !strings.Contains(status, why) {
 			t.Errorf("its status does not say %q:\n%s", why, status)
 		}
@@ -165,8 +166,7 @@ install -m 644 /mnt/ca.pem ad-ca.pem`, key))
 func wantRunning(t *testing.T, m *machine) {
 	t.Helper()
 	if out, err := m.try("systemctl", "start", unit); err != nil {
-		log, _ := m.try("journalctl", "--no-pager", "--unit="+unit)
-		t.Fatalf("%s\n%s", out, log)
+		t.Fatalf("%s\n%s", out, m.journal(unit))
 	}
 	status := m.await(unit, "StatusText", func(s string) bool { return s != "" })
 	if !strings.HasPrefix(status, "Working, but broker: the broker cannot be reached") {
@@ -195,14 +195,14 @@ func wantRunning(t *testing.T, m *machine) {
 // wantWatched stops the process, which its watchdog notices.
 func wantWatched(t *testing.T, m *machine) {
 	t.Helper()
-	m.shell("mkdir -p /run/systemd/system/" + unit + ".d; printf '[Service]\\nWatchdogSec=5s\\nRestartSec=100ms\\n' > /run/systemd/system/" + unit + ".d/test.conf")
+	m.shell("mkdir -p /run/systemd/system/" + unit + ".d; printf '[Service]\\nWatchdogSec=10s\\nRestartSec=100ms\\n' > /run/systemd/system/" + unit + ".d/test.conf")
 	m.run("systemctl", "daemon-reload")
 	m.run("systemctl", "restart", unit)
 	key := m.sealingKey()
 	m.shell("kill -STOP " + m.property("MainPID"))
 	m.await(unit, "NRestarts", func(s string) bool { return s != "0" })
 	m.await(unit, "ActiveState", func(s string) bool { return s == "active" })
-	if log := m.run("journalctl", "--no-pager", "--unit="+unit); !strings.Contains(log, "Watchdog timeout") || strings.Contains(log, "goroutine ") {
+	if log := m.journal(unit); !strings.Contains(log, "Watchdog timeout") || strings.Contains(log, "goroutine ") {
 		t.Errorf("the journal of its end is\n%s", log)
 	}
 	if again := m.sealingKey(); again != key {
@@ -232,7 +232,7 @@ func wantUpgraded(t *testing.T, m *machine, to string) {
 	if again := m.sealingKey(); again != key {
 		t.Errorf("the sealing key was %s and is %s", key, again)
 	}
-	if log := m.run("journalctl", "--no-pager", "--unit="+unit, "_PID="+pid); !strings.Contains(log, `"message":"consumer stopped"`) {
+	if log := m.journal(unit, "_PID="+pid); !strings.Contains(log, `"message":"consumer stopped"`) {
 		t.Errorf("it did not stop in order:\n%s", log)
 	}
 }
