@@ -2,7 +2,6 @@ package installed
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -36,10 +35,7 @@ func build(t *testing.T, dir string) (first, later string) {
 		}
 	}
 	do(filepath.Join(root, "tools"), "go", "run", "./release", "-root", root, "-out", filepath.Join(dir, "dist"), "-version", "v0.0.1", "-platforms", "linux/"+runtime.GOARCH)
-	first = "writeback-consumer_0.0.1_" + runtime.GOARCH + ".deb"
-	if err := os.Rename(filepath.Join(dir, "dist", first), filepath.Join(dir, first)); err != nil {
-		t.Fatal(err)
-	}
+	first = "dist/writeback-consumer_0.0.1_" + runtime.GOARCH + ".deb"
 	later, unpacked := "later.deb", t.TempDir()
 	do(dir, "dpkg-deb", "--raw-extract", first, unpacked)
 	do(unpacked, "sed", "-i", "s/^Version: .*/Version: 0.0.2/", "DEBIAN/control")
@@ -47,26 +43,29 @@ func build(t *testing.T, dir string) (first, later string) {
 	return "/mnt/" + first, "/mnt/" + later
 }
 
-// TestPackage installs the package, configures and runs the service, upgrades and
-// removes it.
+// TestPackage installs the package as docs/operations.md says, configures and runs the
+// service, upgrades and removes it.
 func TestPackage(t *testing.T) {
 	m := start(t)
 	first, later := build(t, m.mnt)
+	p := manual(t)
 
-	m.run("dpkg", "--install", first)
+	m.shell("cd /mnt/dist; " + p.next("sha256sum "))
+	m.shell("cd /mnt/dist; " + p.next("dpkg --install "))
 	wantFiles(t, m)
 	if state := m.property("ActiveState") + " " + m.property("UnitFileState"); state != "inactive disabled" {
 		t.Errorf("a service that nobody has configured is %s", state)
 	}
-	if says := m.run("writeback-consumer", "-version"); !strings.HasPrefix(says, "consumer v0.0.1 (commit ") {
+	if says := m.shell(p.next("writeback-consumer -version")); !strings.HasPrefix(says, "consumer v0.0.1 (commit ") {
 		t.Errorf("-version says %q", says)
 	}
 	m.run("systemd-analyze", "verify", unit)
 	wantConfined(t, m, unit)
 
-	wantRefused(t, m)
+	wantRefused(t, m, p)
 	configure(t, m)
-	wantRunning(t, m)
+	wantRunning(t, m, p)
+	p.end()
 	wantWatched(t, m)
 	wantUpgraded(t, m, later)
 	wantUpgraded(t, m, first) // back again
@@ -120,7 +119,7 @@ func wantConfined(t *testing.T, m *machine, unit string) {
 
 // wantRefused starts a service that lacks its secrets, and then one with the
 // examples of the configuration: it ends, says why, and is not tried again.
-func wantRefused(t *testing.T, m *machine) {
+func wantRefused(t *testing.T, m *machine, p *page) {
 	t.Helper()
 	refused := func(state, why string) {
 		t.Helper()
@@ -135,11 +134,11 @@ func wantRefused(t *testing.T, m *machine) {
 			t.Errorf("its status does not say %q:\n%s", why, status)
 		}
 	}
-	m.run("systemctl", "enable", unit)
+	m.run("systemctl", "enable", unit) // else systemd forgets at once why it did not start
 	refused("inactive 0 0", "AssertPathExists=/etc/writeback/")
-	m.run("writeback-consumer", "init", "-dir", "/etc/writeback")
+	m.shell(p.next("writeback-consumer init "))
 	refused("inactive 0 0", "AssertPathExists=/etc/writeback/ad-password was not met")
-	m.shell("umask 077; echo Secret-of-AD-1 > /etc/writeback/ad-password")
+	m.shell("echo Secret-of-AD-1 | " + p.next("(umask 077; cat > "))
 	refused("failed 2 0", `consumer.yaml: tenant: "<name>"`)
 }
 
@@ -162,16 +161,21 @@ install -m 644 /mnt/ca.pem broker-ca.pem
 install -m 644 /mnt/ca.pem ad-ca.pem`, key))
 }
 
-// wantRunning starts the service and looks at its process.
-func wantRunning(t *testing.T, m *machine) {
+// wantRunning looks at the configuration, starts the service and looks at its process.
+func wantRunning(t *testing.T, m *machine, p *page) {
 	t.Helper()
-	if out, err := m.try("systemctl", "start", unit); err != nil {
+	m.shell(p.next("CREDENTIALS_DIRECTORY=/etc/writeback writeback-consumer run -validate "))
+	if out, err := m.try("sh", "-c", p.next("CREDENTIALS_DIRECTORY=/etc/writeback writeback-consumer check ")); err == nil || !strings.Contains(out, "FAIL  broker tls://127.0.0.1:443") {
+		t.Errorf("it checks that\n%s", out)
+	}
+	if out, err := m.try("sh", "-c", p.next("systemctl enable --now ")); err != nil {
 		t.Fatalf("%s\n%s", out, m.journal(unit))
 	}
 	status := m.await(unit, "StatusText", func(s string) bool { return s != "" })
 	if !strings.HasPrefix(status, "Working, but broker: the broker cannot be reached") {
 		t.Errorf("it says of itself %q", status)
 	}
+	m.shell(p.next("systemctl status "))
 	pid := m.property("MainPID")
 	process := m.run("cat", "/proc/"+pid+"/status", "/proc/"+pid+"/limits")
 	for _, want := range []string{
@@ -184,11 +188,6 @@ func wantRunning(t *testing.T, m *machine) {
 	// It was handed the secrets, which are root's.
 	if got := m.shell(`stat --format '%A %U' /etc/writeback/consumer.key`); got != "-rw------- root" {
 		t.Errorf("the secret is %q", got)
-	}
-	// As an administrator does, who is no service.
-	m.shell("CREDENTIALS_DIRECTORY=/etc/writeback writeback-consumer run -validate -config /etc/writeback/consumer.yaml")
-	if out, err := m.try("sh", "-c", "CREDENTIALS_DIRECTORY=/etc/writeback writeback-consumer check -config /etc/writeback/consumer.yaml"); err == nil || !strings.Contains(out, "FAIL  broker tls://127.0.0.1:443") {
-		t.Errorf("it checks that\n%s", out)
 	}
 }
 
