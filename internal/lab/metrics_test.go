@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -178,7 +180,7 @@ func documented(t *testing.T, headings ...string) map[string]row {
 // no closed set.
 func compare(t *testing.T, want row, family *dto.MetricFamily) {
 	t.Helper()
-	name := family.GetName()
+	name, sets := family.GetName(), closed(t)
 	if kind := strings.ToLower(family.GetType().String()); kind != want.kind {
 		t.Errorf("%s is a %s, and documented as a %s", name, kind, want.kind)
 	}
@@ -186,8 +188,8 @@ func compare(t *testing.T, want row, family *dto.MetricFamily) {
 		var labels []string
 		for _, pair := range m.Label {
 			labels = append(labels, pair.GetName())
-			if !slices.Contains(closed()[pair.GetName()], pair.GetValue()) {
-				t.Errorf("%s has %s=%q, which is none of %q", name, pair.GetName(), pair.GetValue(), closed()[pair.GetName()])
+			if !slices.Contains(sets[pair.GetName()], pair.GetValue()) {
+				t.Errorf("%s has %s=%q, which is none of %q", name, pair.GetName(), pair.GetValue(), sets[pair.GetName()])
 			}
 		}
 		if !slices.Equal(labels, slices.Sorted(slices.Values(want.labels))) {
@@ -196,12 +198,24 @@ func compare(t *testing.T, want row, family *dto.MetricFamily) {
 	}
 }
 
+// version is what the programs say of themselves: `make bin` stamps it.
+func version(t *testing.T) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), filepath.Join(binaries(t), "publisher"), "-version").Output()
+	version, _, ok := strings.Cut(strings.TrimPrefix(string(out), "publisher "), " (commit ")
+	if err != nil || !ok {
+		t.Fatalf("publisher -version: %v: %s", err, out)
+	}
+	return version
+}
+
 // closed are all values that a label can have.
-func closed() map[string][]string {
+func closed(t *testing.T) map[string][]string {
+	t.Helper()
 	sets := map[string][]string{
 		"tenant":      {Tenant},
 		"program":     {"publisher", "consumer"},
-		"version":     {obs.BuildVersion()},
+		"version":     {version(t)},
 		"certificate": {"api", "broker", "client", "directory"},
 		"credential":  {"token", "pin", "broker_user"},
 		"how":         {"first_sight", "new_run", "two_runs"},

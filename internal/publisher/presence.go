@@ -27,8 +27,19 @@ type presence struct {
 
 	malformed, unsigned time.Time // when such an announcement was last heard
 
-	garbled, strange, odd, off obs.Outage // of what is logged of them
+	garbled, odd, off obs.Outage               // of what is logged of them
+	strangers         map[stranger]*obs.Outage // of what is logged of announcements that are not signed
 }
+
+// A stranger is one whose announcements are not signed by a pinned consumer.
+type stranger struct {
+	replica string
+	run     [16]byte
+}
+
+// maxStrangers is of how many strangers it is logged that they announce themselves, each
+// by itself. Whoever owns the broker can make up any number of them.
+const maxStrangers = 64
 
 type consumer struct {
 	said  *envelope.Announcement // its last, by its own clock
@@ -40,7 +51,22 @@ func newPresence(t Tenant, tell func(envelope.ReplicaSeen), log zerolog.Logger) 
 	return &presence{
 		t: t, tell: tell, log: log.With().Str(obs.Tenant, t.Name).Logger(),
 		seen: make(map[string]consumer), runs: make(map[string]*runs), skewed: make(map[string]time.Time),
+		strangers: make(map[stranger]*obs.Outage),
 	}
+}
+
+// logged is where it is noted what was logged of a stranger. Those that are too many
+// share one.
+func (p *presence) logged(s stranger) *obs.Outage {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.strangers[s] == nil && len(p.strangers) >= maxStrangers {
+		s = stranger{}
+	}
+	if p.strangers[s] == nil {
+		p.strangers[s] = new(obs.Outage)
+	}
+	return p.strangers[s]
 }
 
 // hear takes note of an announcement, if a pinned consumer signed it.
@@ -54,7 +80,7 @@ func (p *presence) hear(b []byte) {
 	}
 	log := p.log.With().Str(obs.Consumer, a.Replica).Logger()
 	if a.Tenant != p.t.Name || !p.t.Consumers.Verify(a.Signer, now, seal.KindAnnounce, a.Signed(), a.Sig) {
-		log.WithLevel(p.strange.Level(zerolog.WarnLevel, errors.New(a.Replica))).Msg("an announcement is not signed by a pinned consumer; nothing is sealed for it")
+		log.WithLevel(p.logged(stranger{a.Replica, a.Run}).Level(zerolog.WarnLevel, nil)).Msg("an announcement is not signed by a pinned consumer; nothing is sealed for it")
 		p.note(&p.unsigned, now)
 		return
 	}
