@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -58,15 +57,6 @@ func (c *Consumer) announce(ctx context.Context, ready chan<- struct{}) error {
 			return nil
 		}
 	}
-}
-
-// Heard returns an error if this consumer could not announce itself, so that soon
-// nothing is sealed for it. It is a check of /readyz.
-func (c *Consumer) Heard(context.Context) error {
-	if err := c.unheard.Load(); err != nil && *err != nil {
-		return fmt.Errorf("this consumer cannot announce itself: %w", *err)
-	}
-	return nil
 }
 
 // A keyNote is the event that says which sealing key is announced.
