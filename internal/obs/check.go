@@ -67,6 +67,9 @@ func (m *memory) ask(ctx context.Context) error {
 	case m.turn <- struct{}{}:
 		defer func() { <-m.turn }()
 	case <-ctx.Done(): // who has the turn has more time
+		if _, err := m.kept(); err != nil {
+			return err // says more, and is likely what comes out again
+		}
 		return errors.New("there was no answer in time")
 	}
 	if fresh, err := m.kept(); fresh {

@@ -117,21 +117,36 @@ func TestRemember(t *testing.T) {
 	})
 }
 
-// A probe does not wait for a run that has more time than it has itself.
+// A probe does not wait for a run that has more time than it has itself. It says what
+// came out last, if that was an error.
 func TestProbeBesideScrape(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
+		dropped := errors.New("what is sent there is dropped")
 		c := Remember(ctx, 15*time.Second, Check{Name: "directory", Run: func(ctx context.Context) error {
-			<-ctx.Done() // what is sent there is dropped
-			return context.Cause(ctx)
+			<-ctx.Done()
+			return dropped
 		}})
-		scrape(t, NewUp("x", "h", c))
-		synctest.Wait()
-		probe, end := context.WithTimeout(ctx, checkTimeout)
-		defer end()
-		began := time.Now()
-		if err := c.Run(probe); err == nil || time.Since(began) != checkTimeout {
-			t.Errorf("a probe has %v after %s", err, time.Since(began))
+		up := NewUp("x", "h", c)
+		probe := func() error {
+			t.Helper()
+			scrape(t, up)
+			synctest.Wait()
+			ctx, end := context.WithTimeout(ctx, checkTimeout)
+			defer end()
+			began := time.Now()
+			err := c.Run(ctx)
+			if time.Since(began) != checkTimeout {
+				t.Errorf("a probe has an answer after %s", time.Since(began))
+			}
+			return err
+		}
+		if err := probe(); err == nil || err == dropped {
+			t.Errorf("with nothing known, a probe has %v", err)
+		}
+		time.Sleep(besideTimeout + time.Minute)
+		if err := probe(); err != dropped {
+			t.Errorf("with something known, a probe has %v", err)
 		}
 		cancel()
 		synctest.Wait()
