@@ -71,6 +71,10 @@ func (c *Conn) Provision(ctx context.Context, replicas int, keep time.Duration, 
 	})
 }
 
+// sightPatience is how long the broker is not believed that it lacks streams: a
+// cluster that a node has just come back to with nothing may say so for seconds.
+const sightPatience = 5 * time.Second
+
 // AllThere returns an error if the broker lacks streams. One that has lost sight of
 // its disk must not be given empty ones in their place, which [Conn.Provision] would
 // make: a store that the server cannot open is removed for a new stream (nats-server
@@ -79,20 +83,35 @@ func (c *Conn) AllThere(ctx context.Context) error {
 	if err := c.awaitLeader(ctx); err != nil {
 		return err
 	}
-	var missing []string
+	begun := time.Now()
+	return retry(ctx, func() error {
+		missing, err := c.missing(ctx)
+		if err != nil {
+			return backoff.Permanent(err)
+		}
+		if len(missing) == 0 {
+			return nil
+		}
+		err = fmt.Errorf("the broker does not have %s. If it never had, run this with -new. Otherwise do not, since that would delete what is there: look at WRITEBACK_NATS_STORE, at what is mounted there, and into its log", strings.Join(missing, ", "))
+		if time.Since(begun) > sightPatience {
+			return backoff.Permanent(err)
+		}
+		return err
+	})
+}
+
+// missing returns the streams that the broker says it does not have.
+func (c *Conn) missing(ctx context.Context) (names []string, err error) {
 	for _, want := range streams(1, DefaultKeep) {
 		_, err := c.stream(ctx, want.Name)
 		switch {
 		case errors.Is(err, jetstream.ErrStreamNotFound):
-			missing = append(missing, want.Name)
+			names = append(names, want.Name)
 		case err != nil:
-			return fmt.Errorf("looking at stream %s: %w", want.Name, err)
+			return nil, fmt.Errorf("looking at stream %s: %w", want.Name, err)
 		}
 	}
-	if len(missing) != 0 {
-		return fmt.Errorf("the broker does not have %s. If it never had, run this with -new. Otherwise do not, since that would delete what is there: look at WRITEBACK_NATS_STORE, at what is mounted there, and into its log", strings.Join(missing, ", "))
-	}
-	return nil
+	return names, nil
 }
 
 // awaitLeader waits until a cluster, which may have just been started, has a leader.

@@ -317,3 +317,15 @@ func copyConfig(t *testing.T, dir, before, after string) {
 		t.Fatalf("the files of nats/ do not hold %q", before)
 	}
 }
+
+// TestAllThereWaits: a broker that does not show its streams yet has not lost them.
+func TestAllThereWaits(t *testing.T) {
+	t.Parallel()
+	s := bare(t)
+	conn, ctx, answered := connect(t, s.Config(queue.Provisioner), queue.Provisioner), within(t, 20*time.Second), make(chan error)
+	go func() { answered <- conn.AllThere(ctx) }()
+	provision(t, s)
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
+}
