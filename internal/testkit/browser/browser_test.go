@@ -15,6 +15,14 @@ const sample = `<!doctype html><html lang="en"><title>Sample</title><body><main>
 <p id="lang"></p><form><label for="a">A</label><input id="a"></form><button>Press</button><p id="out"></p></main>
 <script>document.querySelector("button").onclick = () => { document.querySelector("#out").textContent = "pressed " + document.querySelector("#a").value; }</script>`
 
+// restless is a page that puts another button in the place of the one before, as fast
+// as it can.
+const restless = `<!doctype html><html><title>x</title><body><p></p><output>0</output>
+<script>let n = 0; setInterval(() => {
+  const b = document.createElement("button"); b.textContent = "Press"; b.onclick = () => { document.querySelector("output").textContent = ++n; };
+  document.querySelector("p").replaceChildren(b);
+}, 1);</script>`
+
 func serve(t *testing.T) string {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -26,6 +34,8 @@ func serve(t *testing.T) string {
 		case "/cookie":
 			http.SetCookie(w, &http.Cookie{Name: "__Host-x", Value: "1", Path: "/", Secure: true})
 			io.WriteString(w, r.Header.Get("Cookie"))
+		case "/restless":
+			io.WriteString(w, restless)
 		default:
 			io.WriteString(w, sample)
 		}
@@ -115,5 +125,20 @@ func TestNoScripts(t *testing.T) {
 	tab.Click("button")
 	if got := tab.Text("#out"); got != "" {
 		t.Errorf("a script ran: %q", got)
+	}
+}
+
+// An element that gives way to another is looked for again.
+func TestRestless(t *testing.T) {
+	tab := Start(t).Tab(t, Desk())
+	tab.Open(serve(t) + "/restless")
+	for range 100 {
+		tab.Click("button")
+		if got := tab.Text("button"); got != "Press" {
+			t.Errorf("the button says %q", got)
+		}
+	}
+	if got := tab.Text("output"); got == "0" {
+		t.Error("nothing was pressed")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -116,10 +117,19 @@ func run[T any](tab *Tab, action chromedp.Action[T]) T {
 		if err == nil {
 			return v
 		}
-		if ctx.Err() != nil || !strings.Contains(err.Error(), "Could not find node with given id") {
+		if ctx.Err() != nil || !gone(err) {
 			tab.t.Fatalf("the browser: %v\n%s", err, tab.content())
 		}
 	}
+}
+
+// gone reports whether an element is no longer there that was found a moment before.
+// Nothing has been done with it.
+func gone(err error) bool {
+	return slices.ContainsFunc([]string{
+		"Could not find node with given id", "No node with given id found", "Node with given id does not belong to the document",
+		"Node is detached from document", "Node does not have a layout object", "Could not compute box model",
+	}, func(text string) bool { return strings.Contains(err.Error(), text) })
 }
 
 // call sends one command of the protocol.
@@ -191,16 +201,22 @@ func (tab *Tab) Await(selector string) {
 // AwaitText waits until the page, or the one that comes after it, says text.
 func (tab *Tab) AwaitText(text string) {
 	tab.t.Helper()
-	says := fmt.Sprintf("Boolean(document.body && document.body.innerText.includes(%q))", text)
+	says := fmt.Sprintf("document.body && document.body.innerText.includes(%q) || null", text)
+	await[bool](tab, fmt.Sprintf("saying %q", text), says)
+}
+
+// await waits until an expression is something else than null, and returns it.
+func await[T any](tab *Tab, what, expression string) T {
+	tab.t.Helper()
 	ctx, cancel := context.WithTimeout(tab.ctx, patience)
 	defer cancel()
 	for {
-		yes, err := chromedp.Run(ctx, chromedp.Evaluate[bool](says))
+		v, err := chromedp.Run(ctx, chromedp.Evaluate[*T](expression))
 		switch {
-		case yes:
-			return
+		case err == nil && v != nil:
+			return *v
 		case ctx.Err() != nil:
-			tab.t.Fatalf("the page does not say %q (%v):\n%s", text, err, tab.content())
+			tab.t.Fatalf("the page is not %s (%v):\n%s", what, err, tab.content())
 		}
 		select { // an error is that of a page which has just gone
 		case <-time.After(20 * time.Millisecond):
@@ -221,10 +237,11 @@ func (tab *Tab) Click(selector string) {
 	tab.do(chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
 }
 
-// Text returns what an element says.
+// Text returns what an element says, once it is there.
 func (tab *Tab) Text(selector string) string {
 	tab.t.Helper()
-	return strings.TrimSpace(run(tab, chromedp.Text(chromedp.CSS(selector), chromedp.NodeReady)))
+	says := fmt.Sprintf("(e => e && (e.innerText ?? e.textContent))(document.querySelector(%q))", selector)
+	return strings.TrimSpace(await[string](tab, "showing "+selector, says))
 }
 
 // Eval evaluates an expression of JavaScript in a tab; promises are waited for.
