@@ -21,9 +21,9 @@ const silence = 15 * time.Second
 // TestControllers resets passwords all the time while each of two domain
 // controllers that are really joined is killed and started again, one stops
 // answering, and the PDC role moves. No caller notices: what was in doubt, which
-// the table counts, has been found out before they are answered.
+// the table counts, has been found out before they are answered. It is not run beside
+// others: a domain controller that has no processor answers too late.
 func TestControllers(t *testing.T) {
-	t.Parallel()
 	l := startLab(t, "samba-pair")
 	p := l.Pair
 	s := startTraffic(t, l)
