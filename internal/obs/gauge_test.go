@@ -87,6 +87,7 @@ func TestRemember(t *testing.T) {
 		up := NewUp("x", "h", c)
 		want := func(text string, n int) {
 			t.Helper()
+			synctest.Wait() // for a run that ends now
 			began := time.Now()
 			got := scrape(t, up)
 			synctest.Wait()
