@@ -177,6 +177,9 @@ func TestJournal(t *testing.T) {
 		for _, name := range programs {
 			l.awaitNext(t, name, operations(t, l.Dir, l.opts.Consumers)[name], pids[name])
 		}
+		if err := l.awaitReady(t.Context()); err != nil { // the publisher has heard of the consumers
+			t.Fatal(err)
+		}
 	}
 	traffic("Stopped")
 	first := l.written(t, b)
