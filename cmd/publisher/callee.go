@@ -4,18 +4,17 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
 	"writeback/internal/cli"
+	"writeback/internal/config"
 	"writeback/internal/reset"
 	"writeback/internal/seal"
 	"writeback/internal/secret"
@@ -122,13 +121,9 @@ func trust(caFile string) (*tls.Config, error) {
 	if caFile == "" {
 		return cfg, nil
 	}
-	pem, err := os.ReadFile(caFile)
-	if err != nil {
+	var err error
+	if cfg.RootCAs, err = config.Authorities(caFile); err != nil {
 		return nil, err
-	}
-	cfg.RootCAs = x509.NewCertPool()
-	if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s: holds no PEM certificate", caFile)
 	}
 	return cfg, nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"os"
 	"slices"
@@ -37,13 +36,9 @@ func (t *tlsFiles) load() (*tls.Config, error) {
 	if t.ClientCAFile == "" {
 		return cfg, nil
 	}
-	authorities, err := config.ReadTrusted(t.ClientCAFile)
-	if err != nil {
+	cfg.ClientAuth = tls.VerifyClientCertIfGiven
+	if cfg.ClientCAs, err = config.TrustedAuthorities(t.ClientCAFile); err != nil {
 		return nil, fmt.Errorf("client_ca_file: %w", err)
-	}
-	cfg.ClientAuth, cfg.ClientCAs = tls.VerifyClientCertIfGiven, x509.NewCertPool()
-	if !cfg.ClientCAs.AppendCertsFromPEM(authorities) {
-		return nil, fmt.Errorf("client_ca_file: %s: holds no PEM certificate", t.ClientCAFile)
 	}
 	return cfg, nil
 }

@@ -3,7 +3,6 @@ package export
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 	"strconv"
 	"time"
 
+	"writeback/internal/config"
 	"writeback/internal/trail"
 )
 
@@ -31,13 +31,9 @@ func (c SyslogConfig) Load() (*tls.Config, error) {
 	if err != nil || host == "" {
 		return nil, fmt.Errorf("address: %q must have the form host:port", c.Address)
 	}
-	text, err := os.ReadFile(c.CAFile)
-	if err != nil {
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
+	if cfg.RootCAs, err = config.Authorities(c.CAFile); err != nil {
 		return nil, fmt.Errorf("ca_file: %w", err)
-	}
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host, RootCAs: x509.NewCertPool()}
-	if !cfg.RootCAs.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("ca_file: %s: holds no PEM certificate", c.CAFile)
 	}
 	if c.CertFile == "" && c.KeyFile == "" {
 		return cfg, nil

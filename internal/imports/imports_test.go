@@ -33,7 +33,7 @@ var allowed = map[string][]string{
 	"internal/config": {},                // whoever reads a file of secrets opens it with config
 	"internal/cli":    {"secret", "obs"}, // protects the process before anything is read; says its version
 	"internal/obs":    {},
-	"internal/trace":  {"obs"}, // nobody but cmd knows it
+	"internal/trace":  {"obs", "config"}, // nobody but cmd knows it
 
 	// Windows: the service and its events.
 	"internal/eventlog":     {"reset", "obs"},
@@ -46,7 +46,7 @@ var allowed = map[string][]string{
 	"internal/envelope": {"reset", "secret"},
 	"internal/audit":    {"reset", "seal", "envelope", "obs"},
 	"internal/trail":    {"reset", "seal", "envelope", "audit"},
-	"internal/export":   {"reset", "trail"},
+	"internal/export":   {"reset", "trail", "config"},
 	"internal/report":   {"reset", "trail", "inspect"},
 	"internal/inspect":  {"reset", "seal", "envelope", "audit", "trail"},
 	"internal/queue":    {"reset", "obs", "config"}, // carries bytes; never sees seal or secret

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nkeys"
 
+	"writeback/internal/config"
 	"writeback/internal/obs"
 )
 
@@ -29,7 +30,7 @@ type files struct {
 func (c Config) read() (*files, error) {
 	var f files
 	var err error
-	if f.roots, err = loadPool(c.CAFile); err != nil {
+	if f.roots, err = config.Authorities(c.CAFile); err != nil {
 		return nil, fmt.Errorf("broker.ca_file: %w", err)
 	}
 	if c.CertFile != "" {
@@ -79,18 +80,6 @@ func (c Config) credentials() (key nkeys.KeyPair, token string, err error) {
 		return nil, "", fmt.Errorf("%s: %w", c.NKeyFile, err)
 	}
 	return key, token, nil
-}
-
-func loadPool(path string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s: holds no PEM certificate", path)
-	}
-	return pool, nil
 }
 
 func loadPair(certFile, keyFile string) (tls.Certificate, error) {

@@ -245,15 +245,7 @@ func roots(path string) (*x509.CertPool, error) {
 	if path == "" {
 		return nil, nil
 	}
-	pem, err := config.ReadTrusted(path)
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s: holds no PEM certificate", path)
-	}
-	return pool, nil
+	return config.TrustedAuthorities(path)
 }
 
 func newHTTPClient(roots *x509.CertPool) *http.Client {

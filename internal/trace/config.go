@@ -10,12 +10,12 @@ package trace
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
-	"os"
+
+	"writeback/internal/config"
 )
 
 // Config says where traces go.
@@ -44,19 +44,14 @@ func (c *Config) read() (*tls.Config, error) {
 	case !(c.Sample > 0 && c.Sample <= 1):
 		return nil, errors.New("tracing.sample: must be above 0 and at most 1")
 	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
 	if c.CAFile == "" {
-		return config, nil
+		return cfg, nil
 	}
-	pem, err := os.ReadFile(c.CAFile)
-	if err != nil {
+	if cfg.RootCAs, err = config.Authorities(c.CAFile); err != nil {
 		return nil, fmt.Errorf("tracing.ca_file: %w", err)
 	}
-	config.RootCAs = x509.NewCertPool()
-	if !config.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("tracing.ca_file: %s: holds no PEM certificate", c.CAFile)
-	}
-	return config, nil
+	return cfg, nil
 }
 
 func isHere(host string) bool {
