@@ -19,26 +19,7 @@ var (
 // manuals returns the texts of all pages, by their paths from the root.
 func manuals(t testing.TB) map[string]string {
 	t.Helper()
-	root := testkit.Root(t)
-	pages := make(map[string]string)
-	for _, pattern := range []string{"*.md", "docs/*.md", "nats/*.md"} {
-		files, err := filepath.Glob(filepath.Join(root, pattern))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, file := range files {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			name, err := filepath.Rel(root, file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			pages[name] = string(text)
-		}
-	}
-	return pages
+	return testkit.Texts(t, "*.md", "docs/*.md", "nats/*.md")
 }
 
 // anchors returns what can stand behind a # in links to a page.

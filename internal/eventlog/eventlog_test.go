@@ -2,8 +2,6 @@ package eventlog
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -69,19 +67,9 @@ func TestNoPasswordWasSet(t *testing.T) {
 // What the table calls the message of a line is what the programs write.
 func TestLinesExist(t *testing.T) {
 	var code strings.Builder
-	for _, dir := range []string{"cmd/consumer", "internal/consumer", "internal/queue", "internal/eventlog"} {
-		files, err := filepath.Glob(filepath.Join(testkit.Root(t), dir, "*.go"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, file := range files {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !strings.HasSuffix(file, "_test.go") {
-				code.Write(text)
-			}
+	for name, text := range testkit.Texts(t, "cmd/consumer/*.go", "internal/consumer/*.go", "internal/queue/*.go", "internal/eventlog/*.go") {
+		if !strings.HasSuffix(name, "_test.go") {
+			code.WriteString(text)
 		}
 	}
 	for _, e := range Events() {

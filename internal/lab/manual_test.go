@@ -3,7 +3,6 @@ package lab
 import (
 	"fmt"
 	"maps"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -71,24 +70,7 @@ func TestManual(t *testing.T) {
 // pages returns the texts of the pages that tell what to type.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
-	root := testkit.Root(t)
-	files, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := make(map[string]string)
-	for _, file := range append(files, filepath.Join(root, "README.md"), filepath.Join(root, "nats", "README.md")) {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		name, err := filepath.Rel(root, file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all[name] = string(text)
-	}
-	return all
+	return testkit.Texts(t, "docs/*.md", "README.md", "nats/README.md")
 }
 
 // walked are the pages whose commands TestInstallation runs.
