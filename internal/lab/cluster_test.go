@@ -123,13 +123,7 @@ func TestBrokerHangs(t *testing.T) {
 		}
 	}
 	signal(syscall.SIGCONT)
-	await(t, "resetting a password afterwards", func() error {
-		r, err := e.post(t.Context(), "upn", users[2].UPN, "After-Word-7")
-		if err == nil && r.Code != "applied" {
-			err = errors.New(r.Body)
-		}
-		return err
-	})
+	awaitApplied(t, e, "resetting a password afterwards", users[2].UPN)
 	if got := l.fake.Counts(users[1].SAMAccountName); got.Modifies != 0 {
 		t.Errorf("for the requests that were refused %d modifies were sent", got.Modifies)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -19,6 +20,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 
 	"writeback/internal/testkit"
+	"writeback/internal/testkit/samba"
 )
 
 // binaries returns the directory of the built programs.
@@ -206,6 +208,20 @@ func wantApplied(t testing.TB, e *Endpoints, key, name, password string, headers
 	if r.Status != http.StatusOK || r.Code != "applied" {
 		t.Fatalf("a reset of %s ended as %s", name, r.Body)
 	}
+	return r
+}
+
+// awaitApplied resets a password as soon as that is possible, to another one at each
+// try: one that was set after all would be in the history.
+func awaitApplied(t *testing.T, e *Endpoints, what, upn string, headers ...string) (r response) {
+	t.Helper()
+	await(t, what, func() (err error) {
+		r, err = e.post(t.Context(), "upn", upn, "Genuine-"+samba.NewPassword(), headers...)
+		if err == nil && r.Code != "applied" {
+			err = errors.New(r.Body)
+		}
+		return err
+	})
 	return r
 }
 

@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -159,13 +158,7 @@ func TestReplicas(t *testing.T) {
 			}
 			return nil
 		})
-		await(t, "resetting a password afterwards", func() error {
-			r, err := e.post(t.Context(), "upn", users[15].UPN, "Broker-Word-7", "Idempotency-Key: broker")
-			if err == nil && r.Code != "applied" {
-				err = errors.New(r.Body)
-			}
-			return err
-		})
+		awaitApplied(t, e, "resetting a password afterwards", users[15].UPN, "Idempotency-Key: broker")
 	})
 
 	t.Run("a publisher that was killed", func(t *testing.T) {

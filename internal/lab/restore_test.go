@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"writeback/internal/testkit/broker"
-	"writeback/internal/testkit/samba"
 )
 
 // stopAll ends publisher and consumers, and then the broker.
@@ -51,13 +50,7 @@ func restoreOlder(t *testing.T, l *Lab) {
 	resets := func(from, to int) (last string) {
 		t.Helper()
 		for i := from; i < to; i++ {
-			await(t, "a reset", func() error { // a cluster may still choose who leads
-				r, err := e.post(t.Context(), "upn", users[i].UPN, "Genuine-"+samba.NewPassword())
-				if last = r.ID; err == nil && r.Code != "applied" {
-					err = errors.New(r.Body)
-				}
-				return err
-			})
+			last = awaitApplied(t, e, "a reset", users[i].UPN).ID // a cluster may still choose who leads
 		}
 		return last
 	}
@@ -108,13 +101,7 @@ func TestLostNode(t *testing.T) {
 	}
 	lost, other := l.nodes[2], l.nodes[0]
 	l.remove(lost.Name)
-	await(t, "a reset with two nodes", func() error {
-		r, err := e.post(t.Context(), "upn", users[3].UPN, "Genuine-"+samba.NewPassword())
-		if err == nil && r.Code != "applied" {
-			err = errors.New(r.Body)
-		}
-		return err
-	})
+	awaitApplied(t, e, "a reset with two nodes", users[3].UPN)
 	if err := os.RemoveAll(lost.StoreDir); err != nil {
 		t.Fatal(err)
 	}
@@ -126,13 +113,7 @@ func TestLostNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.remove(other.Name)
-	await(t, "a reset without another node", func() error {
-		r, err := e.post(t.Context(), "upn", users[4].UPN, "Genuine-"+samba.NewPassword())
-		if err == nil && r.Code != "applied" {
-			err = errors.New(r.Body)
-		}
-		return err
-	})
+	awaitApplied(t, e, "a reset without another node", users[4].UPN)
 	if out, code := l.audit(t, l.AuditFile(), "verify"); code != 0 || !strings.Contains(out, "WHOLE: nothing") {
 		t.Errorf("audit verify exits with %d:\n%s", code, out)
 	}
