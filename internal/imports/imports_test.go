@@ -99,7 +99,7 @@ var allowed = map[string][]string{
 	"internal/lab/soak":                {"lab", "testkit", "testkit/samba"},
 	"internal/testkit/keys":            {"seal"},
 	"internal/chaos":                   {"audit", "chaos/clock", "chaos/history", "chaos/proxy", "envelope", "inspect", "lab", "queue", "reset", "seal", "testkit", "testkit/samba", "trail"},
-	"internal/chaos/campaign":          {"chaos"},
+	"internal/chaos/campaign":          {"chaos", "lab"},
 	"internal/chaos/clock":             {},
 	"internal/chaos/history":           {"audit", "envelope", "reset"},
 	"internal/chaos/proxy":             {"testkit/pki"},

@@ -9,11 +9,11 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 	"time"
 
 	"writeback/internal/chaos"
+	"writeback/internal/lab"
 )
 
 func main() {
@@ -26,7 +26,7 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := run(func(dir string) error {
+	err := lab.Kept("writeback-chaos-", func(dir string) error {
 		root, err := os.Getwd()
 		if err != nil {
 			return err
@@ -49,15 +49,3 @@ func main() {
 
 // calm is how long calls are made after the last fault.
 const calm = 30 * time.Second
-
-// run runs something in a directory that is kept if there is an error.
-func run(what func(dir string) error) error {
-	dir, err := os.MkdirTemp("", "writeback-chaos-")
-	if err != nil {
-		return err
-	}
-	if err := what(filepath.Join(dir, "run")); err != nil {
-		return fmt.Errorf("%w; everything is kept in %s", err, dir)
-	}
-	return os.RemoveAll(dir)
-}

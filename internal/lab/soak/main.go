@@ -29,7 +29,7 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := inDir(func(dir string) error {
+	err := lab.Kept("writeback-soak-", func(dir string) error {
 		o.dir = dir
 		if *idle > 0 {
 			return o.idle(ctx, *idle)
@@ -44,18 +44,6 @@ func main() {
 		fmt.Fprintf(os.Stderr, "soak: %v\n", err)
 		os.Exit(1)
 	}
-}
-
-// inDir does something in a directory that is kept if there is an error.
-func inDir(what func(dir string) error) error {
-	dir, err := os.MkdirTemp("", "writeback-soak-")
-	if err != nil {
-		return err
-	}
-	if err := what(filepath.Join(dir, "run")); err != nil {
-		return fmt.Errorf("%w; everything is kept in %s", err, dir)
-	}
-	return os.RemoveAll(dir)
 }
 
 // options say what is run.
