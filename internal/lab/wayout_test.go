@@ -47,9 +47,7 @@ func TestWayOut(t *testing.T) {
 	listen(outside, elsewhere)
 	in := func() error { return outside.Reach(service, blocked) }
 	out := func() error { return inside.Reach(elsewhere, blocked) }
-	if err := errors.Join(in(), out()); err != nil {
-		t.Fatalf("without a firewall: %v", err)
-	}
+	await(t, "reaching everything without a firewall", func() error { return errors.Join(in(), out()) })
 
 	l := startLab(t, "fake")
 	e := l.endpoints(t)

@@ -94,7 +94,9 @@ func (o options) soak(ctx context.Context) (*findings, error) {
 			f.audits = append(f.audits, fmt.Sprintf("audit %s: %v\n%s", command, err, text.String()))
 		}
 	}
-	f.print(o.out, before, storeSizes(l.Broker.StoreDir))
+	after := storeSizes(l.Broker.StoreDir)
+	l.Close() // before we write where it says what it starts
+	f.print(o.out, before, after)
 	return f, nil
 }
 
